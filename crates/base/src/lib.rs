@@ -1,0 +1,16 @@
+//! What every other crate may use: sizes in bytes, the memory budget, time, and the numbers of the replicated log.
+//!
+//! Knows neither keys nor HTTP, starts no thread, holds no file.
+
+mod budget;
+pub mod clock;
+mod limits;
+mod payload;
+mod position;
+mod size;
+
+pub use budget::{Budget, Holder, HolderUsage, Lease};
+pub use limits::{Limits, LimitsError, Profile};
+pub use payload::Payload;
+pub use position::{LogIndex, LogPosition, Term};
+pub use size::{ByteSize, ParseByteSizeError};

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds and runs every test, and closes with one line: N passed, N failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed_steps=0
+
+step() {
+  echo "== $*" >&2
+  if ! "$@" 2>&1 | tee -a "$log"; then failed_steps=$((failed_steps + 1)); fi
+}
+
+step scripts/cargo.sh build --release -p tidegate -p xtask
+peers=$(scripts/cargo.sh run -q --release -p xtask -- peers) || failed_steps=$((failed_steps + 1))
+export TIDEGATE_PEERS=$peers
+step scripts/cargo.sh test --release --workspace --no-fail-fast
+
+passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$log" | awk '{s+=$1} END {print s+0}')
+failed=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$log" | awk '{s+=$1} END {print s+0}')
+# A step that failed without a failed test (a build, a crash) counts as one.
+if [ "$failed" = 0 ] && [ "$failed_steps" != 0 ]; then failed=$failed_steps; fi
+if [ "$passed" = 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+sed -n '/^failures:$/,/^test result/p' "$log" | grep -E '^    ' | sort -u
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
