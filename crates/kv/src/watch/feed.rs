@@ -1,0 +1,278 @@
+//! Inputs from apply and from the clock: committed revisions, gaps, compaction, ticks.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    event::{EventKind, RevisionEvents},
+    hub::{Hub, StreamId},
+    ring::{ENTRY_BYTES, Evicted},
+    stream::{Item, Memory, Picks, State, Watch, WatchRef},
+};
+use tidegate_base::Holder;
+
+/// Ticks after which a stream must have taken what was read for it, when others wait for the place.
+const TAKE_TICKS: u64 = 2;
+
+impl Watch {
+    pub(super) fn wants(&self, kind: EventKind) -> bool {
+        match kind {
+            EventKind::Put => !self.no_put,
+            EventKind::Delete => !self.no_delete,
+        }
+    }
+
+    pub(super) fn to_ref(&self, slot: u32) -> WatchRef {
+        WatchRef { slot, epoch: self.epoch }
+    }
+}
+
+impl Hub {
+    /// Takes the events of the next revision. One that was seen already is ignored; one whose events are not known, or
+    /// that does not follow the last, is as [`Hub::skip_to`].
+    pub fn publish(&mut self, events: &Arc<RevisionEvents>) {
+        let revision = events.revision();
+        if revision <= self.last {
+            return;
+        }
+        if revision != self.last + 1 || !events.is_known() || !self.remember(events) {
+            return self.skip_to(revision);
+        }
+        self.last = revision;
+        let mut found = std::mem::take(&mut self.scratch);
+        for event in 0..events.len() {
+            let number = u32::try_from(event).expect("1 MiB has fewer than 2^32 events");
+            self.index.stab(events.key(event), |slot| found.push((slot, number)));
+        }
+        if events.len() > 1 {
+            found.sort_unstable();
+        }
+        for matches in found.chunk_by(|a, b| a.0 == b.0) {
+            self.offer(matches[0].0, events, matches);
+        }
+        found.clear();
+        found.shrink_to(1 << 14);
+        self.scratch = found;
+        self.settle_progress();
+    }
+
+    /// Keeps a revision for streams that are served later; `false` when there is no room even without the older ones.
+    fn remember(&mut self, events: &Arc<RevisionEvents>) -> bool {
+        if self.watches.len() == 0 {
+            let evicted = self.ring.shrink_to(0);
+            self.evicted(evicted);
+            self.ring.gap(events.revision());
+            return true;
+        }
+        let tight = self.budget.room(Holder::Watches) < self.config.keep_free / 2;
+        let bytes_max = if tight { self.config.ring_bytes / 4 } else { self.config.ring_bytes };
+        let room = bytes_max.saturating_sub(events.bytes() as u64 + ENTRY_BYTES);
+        let evicted = self.ring.shrink_to(room);
+        self.evicted(evicted);
+        if !self.purse.take(ENTRY_BYTES) {
+            let evicted = self.ring.shrink_to(0);
+            self.evicted(evicted);
+            if !self.purse.take(ENTRY_BYTES) {
+                return false;
+            }
+        }
+        self.ring.push(Arc::clone(events));
+        true
+    }
+
+    fn evicted(&mut self, evicted: Evicted) {
+        self.purse.give(evicted.bytes);
+        evicted.waiters.into_iter().for_each(|stream| self.wake(stream));
+    }
+
+    /// Queues the events of a revision in the ring that a live watch wants.
+    fn offer(&mut self, slot: u32, events: &RevisionEvents, matches: &[(u32, u32)]) {
+        let Some(watch) = self.watches.get(slot) else { return };
+        let revision = events.revision();
+        if watch.state != State::Live || revision < watch.next {
+            return;
+        }
+        let mut wanted = std::mem::take(&mut self.picks);
+        wanted.extend(matches.iter().map(|found| found.1).filter(|event| watch.wants(events.kind(*event as usize))));
+        if let Some(picks) = Picks::new(&wanted) {
+            let (stream, reference) = (watch.stream, watch.to_ref(slot));
+            if self.try_enqueue(stream, Item::Live { watch: reference, revision, picks }).is_ok() {
+                self.mark_active(slot);
+            } else {
+                // What is queued stays; the rest is read later.
+                self.fall_behind(slot, revision);
+            }
+        }
+        wanted.clear();
+        wanted.shrink_to(1 << 14);
+        self.picks = wanted;
+    }
+
+    pub(super) fn mark_active(&mut self, slot: u32) {
+        if let Some(watch) = self.watches.get_mut(slot) {
+            watch.active = true;
+        }
+    }
+
+    /// Sends a watch to its cursor, which is `next` from now on.
+    pub(super) fn fall_behind(&mut self, slot: u32, next: i64) {
+        let Some(watch) = self.watches.get_mut(slot) else { return };
+        watch.next = next;
+        let (id, state) = (watch.stream, watch.state);
+        let below = next < self.compacted;
+        self.stats.fallbacks += 1;
+        if state != State::Behind {
+            self.set_state(slot, State::Behind);
+            if let Some(stream) = self.stream_mut(id) {
+                stream.behind.push(slot);
+            }
+        }
+        if below {
+            self.check_compacted(id);
+        }
+        self.line_up(id, false);
+    }
+
+    /// Queues the revisions in the ring that the watch has not seen; `false` when the queue is full.
+    pub(super) fn replay(&mut self, slot: u32) {
+        let Some(watch) = self.watches.get(slot) else { return };
+        let span = watch.span.clone();
+        let missed: Vec<_> = self.ring.since(watch.next).map(Arc::clone).collect();
+        self.set_state(slot, State::Live);
+        for events in missed {
+            let matches: Vec<(u32, u32)> = (0..)
+                .zip(0..events.len())
+                .filter(|(_, event)| span.contains(events.key(*event)))
+                .map(|(number, _)| (slot, number))
+                .collect();
+            self.offer(slot, &events, &matches);
+        }
+    }
+
+    /// The store went on to `visible`, and what changed is not told: the thread's queue was full, a revision was too
+    /// large, or a snapshot was installed. Every watch that was in sync goes to its cursor.
+    pub fn skip_to(&mut self, visible: i64) {
+        if visible <= self.last {
+            return;
+        }
+        let first = self.last + 1;
+        self.last = visible;
+        self.ring.gap(visible);
+        let live: Vec<(u32, i64)> = self
+            .watches
+            .iter()
+            .filter(|(_, _, watch)| watch.state == State::Live && watch.next <= visible)
+            .map(|(slot, _, watch)| (slot, watch.next.max(first)))
+            .collect();
+        for (slot, next) in live {
+            self.fall_behind(slot, next);
+        }
+        self.settle_progress();
+    }
+
+    /// History below `revision` is gone for readers. Watches that still need it are told so.
+    pub fn compact(&mut self, revision: i64) {
+        if revision <= self.compacted {
+            return;
+        }
+        self.compacted = revision;
+        for id in self.stream_ids() {
+            if self.stream(id).is_some_and(|stream| !stream.behind.is_empty()) {
+                self.check_compacted(id);
+            }
+        }
+    }
+
+    pub(super) fn check_compacted(&mut self, id: StreamId) {
+        if let Some(stream) = self.stream_mut(id) {
+            stream.check_compacted = true;
+            self.wake(id);
+        }
+    }
+
+    fn settle_progress(&mut self) {
+        if self.progress_waiting.is_empty() {
+            return;
+        }
+        let last = self.last;
+        let waiting = std::mem::take(&mut self.progress_waiting);
+        for id in waiting {
+            match self.stream(id) {
+                Some(stream) if stream.progress_at > last => self.progress_waiting.push(id),
+                Some(_) => self.answer_progress(id),
+                None => {}
+            }
+        }
+    }
+
+    /// Time passed: progress notifications that are due, another try for what found no room or failed, and places of
+    /// reads taken back from streams that stand still while others wait for one. Call it every 100 to 500 ms.
+    pub fn tick(&mut self, now: Duration) {
+        self.tick += 1;
+        for id in self.stream_ids() {
+            self.line_up(id, false);
+            let Some(stream) = self.stream_mut(id) else { continue };
+            if now < stream.next_tick {
+                continue;
+            }
+            stream.next_tick = now.saturating_add(stream.every);
+            if stream.notify > 0 {
+                let slots: Vec<u32> = stream.ids.iter().map(|entry| entry.1).collect();
+                slots.into_iter().for_each(|slot| self.notify(id, slot));
+            }
+        }
+        self.room();
+        if !self.has_place() && (!self.waiting.is_empty() || !self.wanted.is_empty()) {
+            self.take_back();
+        }
+    }
+
+    fn notify(&mut self, id: StreamId, slot: u32) {
+        let last = self.last;
+        let future = self.is_future(slot, last);
+        let Some(watch) = self.watches.get_mut(slot).filter(|watch| watch.notify) else { return };
+        let active = std::mem::take(&mut watch.active);
+        if active || future || watch.state != State::Live {
+            return;
+        }
+        let watch = watch.to_ref(slot);
+        // A stream that does not even take this is told at the next tick.
+        drop(self.try_enqueue(id, Item::Progress { watch, revision: last }));
+    }
+
+    /// Bytes may have come back to [`Holder::Watches`]: streams that found none try again.
+    pub fn room(&mut self) {
+        for id in std::mem::take(&mut self.starved) {
+            self.wake(id);
+        }
+    }
+
+    fn take_back(&mut self) {
+        let tick = self.tick;
+        let mut old = Vec::new();
+        self.held.retain(|held| {
+            let keep = held.tick + TAKE_TICKS > tick && held.batch.strong_count() > 0;
+            if !keep {
+                old.push((held.batch.clone(), held.streams.clone()));
+            }
+            keep
+        });
+        for (batch, streams) in old {
+            for id in streams {
+                let Some(stream) = self.stream_mut(id) else { continue };
+                if let Some(sending) = &mut stream.sending
+                    && matches!(&sending.memory, Memory::Batch { batch: held, .. } if batch.as_ptr() == Arc::as_ptr(held))
+                {
+                    sending.memory = Memory::None;
+                }
+                for item in &mut stream.queue {
+                    if let Item::Batch { watch, batch: held, at, from } = item
+                        && batch.as_ptr() == Arc::as_ptr(held)
+                    {
+                        let rest = held.revisions.get(*at).map_or(i64::MAX, RevisionEvents::revision);
+                        *item = Item::Revoked { watch: *watch, revision: rest.max(*from) };
+                    }
+                }
+            }
+        }
+    }
+}
