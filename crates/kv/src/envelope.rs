@@ -142,7 +142,7 @@ mod tests {
             let payload = envelope.seal(Bytes::from_static(b"message"));
             let expected = Ok((envelope, Bytes::from_static(b"message")));
             assert_eq!(Envelope::open(&payload), expected);
-            assert_eq!(Envelope::open(&Payload::from(payload.into_bytes())), expected);
+            assert_eq!(Envelope::open(&Payload::from(payload.contiguous())), expected);
         }
     }
 

@@ -9,7 +9,6 @@ const LEASE: u8 = b'l';
 const LEASE_KEY: u8 = b'L';
 const ALARM: u8 = b'a';
 const MEMBER: u8 = b'm';
-const SETTING: u8 = b'c';
 
 pub(crate) fn head_key(key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + key.len());
@@ -151,12 +150,6 @@ pub(crate) fn member_key(id: u64) -> [u8; 9] {
 
 pub(crate) fn members_span() -> (Vec<u8>, Vec<u8>) {
     (vec![MEMBER], vec![MEMBER + 1])
-}
-
-pub(crate) fn setting_key(name: &str) -> Vec<u8> {
-    let mut out = vec![SETTING];
-    out.extend_from_slice(name.as_bytes());
-    out
 }
 
 #[cfg(test)]

@@ -38,3 +38,28 @@
 //! hub.next_job() -> Option<Job>                              // call after each input above, and after each `done`
 //! hub.done(job: JobId, done: Done)
 //! ```
+
+mod catch_up;
+mod config;
+mod event;
+mod feed;
+mod frames;
+mod hub;
+mod index;
+mod job;
+mod purse;
+mod ring;
+mod slab;
+mod span;
+mod stream;
+mod tree;
+mod wire;
+
+pub use config::{Config, CreateSpec};
+pub use event::{
+    EventKind, EventRef, Full, LIVE_BYTES_MAX, PairRef, PairShape, RevisionBuilder, RevisionEvents, event_field_len,
+};
+pub use frames::{Frame, Piece};
+pub use hub::{Hub, HubStats, StreamId, TooMany};
+pub use job::{Ask, Done, Job, JobId, Measurer, Scope, Size, Work};
+pub use span::{KeySpan, Spans};

@@ -1,0 +1,268 @@
+//! The member's decisions, pure: consensus, linearizable reads, and the expiry of leases.
+//!
+//! The driver (`threads::raft`) owns it and decides nothing.
+
+mod lessor;
+
+use std::collections::VecDeque;
+
+pub use lessor::{Lessor, Millis, Renewal};
+use tidegate_base::{LogIndex, LogPosition};
+use tidegate_raft::{self as raft, HardState, Raft, ReadId, Rejected, Role, Status};
+
+/// Expired leases are looked for this often.
+const SWEEP_EVERY: Millis = 500;
+/// A revocation that was not applied by then is proposed again.
+const REVOKE_AGAIN: Millis = 5000;
+/// A read index that the leader dropped is asked for again.
+const READ_AGAIN: Millis = 500;
+
+/// What happened to a lease, in the order of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseEvent {
+    Granted { id: i64, ttl_seconds: u64 },
+    Revoked { id: i64 },
+}
+
+#[derive(Debug)]
+pub enum Input<T> {
+    /// Time has passed; raft's clock moves by as many ticks as are due.
+    Time,
+    Propose { count: u64 },
+    Persisted { number: u64 },
+    Applied { index: LogIndex, leases: Vec<LeaseEvent> },
+    /// A linearizable read waits. `ticket` comes back with [`Command::ReadReady`].
+    Read { ticket: T },
+    KeepAlive { lease: i64, ticket: T },
+    TimeToLive { lease: i64, ticket: T },
+    Purged { index: LogIndex },
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Command<T> {
+    Accepted { first: LogPosition, count: u64 },
+    Reject { count: u64, reason: Rejected },
+    Persist { number: u64, first: LogIndex, last: LogIndex, hard_state: Option<HardState> },
+    Apply { up_to: LogIndex },
+    /// Everything acknowledged before the read came is applied.
+    ReadReady { tickets: Vec<T> },
+    /// Answer to a keep-alive; `None` when the lease is unknown.
+    Renewed { ticket: T, ttl_seconds: Option<u64> },
+    /// Granted and remaining seconds; `None` when the lease is unknown or has expired.
+    Remaining { ticket: T, seconds: Option<(u64, u64)> },
+    /// These leases have expired: propose their revocation.
+    Revoke { leases: Vec<i64> },
+    Changed(Status),
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub raft: raft::Config,
+    /// One raft tick.
+    pub tick: Millis,
+}
+
+/// Reads that wait for a read index, or for apply to reach it.
+struct Round<T> {
+    id: ReadId,
+    index: Option<LogIndex>,
+    asked: Millis,
+    tickets: Vec<T>,
+}
+
+pub struct Core<T> {
+    raft: Raft,
+    lessor: Lessor,
+    config: Config,
+    applied: LogIndex,
+    next_tick: Millis,
+    next_sweep: Millis,
+    next_read: u64,
+    rounds: VecDeque<Round<T>>,
+    /// Keep-alives of leases that are being revoked.
+    expiring: Vec<(i64, T)>,
+}
+
+impl<T> Core<T> {
+    pub fn new(
+        config: Config,
+        view: raft::LogView,
+        hard_state: HardState,
+        applied: LogIndex,
+        now: Millis,
+    ) -> Result<Self, raft::StartError> {
+        let raft = Raft::new(&config.raft, view, hard_state, applied)?;
+        Ok(Self {
+            raft,
+            lessor: Lessor::default(),
+            applied,
+            next_tick: now + config.tick,
+            next_sweep: now + SWEEP_EVERY,
+            config,
+            next_read: 1,
+            rounds: VecDeque::new(),
+            expiring: Vec::new(),
+        })
+    }
+
+    /// To be called once, after the leases that the store holds were reported.
+    pub fn start(&mut self, leases: impl IntoIterator<Item = (i64, u64)>, now: Millis) -> Vec<Command<T>> {
+        for (id, ttl_seconds) in leases {
+            self.lessor.granted(id, ttl_seconds, now);
+        }
+        let commands = self.raft.start();
+        let mut out = Vec::new();
+        self.translate(commands, now, &mut out);
+        out
+    }
+
+    pub fn step(&mut self, input: Input<T>, now: Millis) -> Vec<Command<T>> {
+        let mut out = Vec::new();
+        match input {
+            Input::Time => self.time(now, &mut out),
+            Input::Propose { count } => self.raft(raft::Input::Propose { count }, now, &mut out),
+            Input::Persisted { number } => self.raft(raft::Input::Persisted { number }, now, &mut out),
+            Input::Applied { index, leases } => self.applied(index, leases, now, &mut out),
+            Input::Purged { index } => self.raft(raft::Input::Purged(index), now, &mut out),
+            Input::Read { ticket } => self.read(ticket, now, &mut out),
+            Input::KeepAlive { lease, ticket } => match self.lessor.renew(lease, now) {
+                Renewal::Renewed { ttl_seconds } => {
+                    out.push(Command::Renewed { ticket, ttl_seconds: Some(ttl_seconds) });
+                }
+                Renewal::Unknown => out.push(Command::Renewed { ticket, ttl_seconds: None }),
+                Renewal::Expiring => self.expiring.push((lease, ticket)),
+            },
+            Input::TimeToLive { lease, ticket } => {
+                let seconds = self.lessor.time_to_live(lease, now);
+                out.push(Command::Remaining { ticket, seconds });
+            }
+        }
+        out
+    }
+
+    /// When [`Input::Time`] is due.
+    pub fn wake_at(&self) -> Millis {
+        self.next_tick.min(self.next_sweep)
+    }
+
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// Whether reads need no round at all: see [`Raft::reads_alone`]. What is acknowledged is applied, for a sole member
+    /// answers after it applies.
+    pub fn reads_alone(&self) -> bool {
+        self.raft.reads_alone()
+    }
+
+    pub fn leases(&self) -> usize {
+        self.lessor.len()
+    }
+
+    fn time(&mut self, now: Millis, out: &mut Vec<Command<T>>) {
+        // A process that was stopped for long does not make up for every tick: that would be an election at once.
+        let behind = now.saturating_sub(self.next_tick) / self.config.tick;
+        if behind > 2 {
+            self.next_tick += (behind - 2) * self.config.tick;
+        }
+        while self.next_tick <= now {
+            self.next_tick += self.config.tick;
+            self.raft(raft::Input::Tick, now, out);
+        }
+        if self.next_sweep <= now {
+            self.next_sweep = now + SWEEP_EVERY;
+            let leases = self.lessor.sweep(now, REVOKE_AGAIN);
+            if !leases.is_empty() {
+                out.push(Command::Revoke { leases });
+            }
+        }
+        let dropped: Vec<ReadId> = self
+            .rounds
+            .iter_mut()
+            .filter(|round| round.index.is_none() && round.asked + READ_AGAIN <= now)
+            .map(|round| {
+                round.asked = now;
+                round.id
+            })
+            .collect();
+        for id in dropped {
+            self.raft(raft::Input::ReadIndex(id), now, out);
+        }
+    }
+
+    fn read(&mut self, ticket: T, now: Millis, out: &mut Vec<Command<T>>) {
+        let id = ReadId(self.next_read);
+        self.next_read += 1;
+        self.rounds.push_back(Round { id, index: None, asked: now, tickets: vec![ticket] });
+        self.raft(raft::Input::ReadIndex(id), now, out);
+    }
+
+    fn applied(&mut self, index: LogIndex, leases: Vec<LeaseEvent>, now: Millis, out: &mut Vec<Command<T>>) {
+        self.applied = index;
+        for event in leases {
+            match event {
+                LeaseEvent::Granted { id, ttl_seconds } => self.lessor.granted(id, ttl_seconds, now),
+                LeaseEvent::Revoked { id } => {
+                    self.lessor.revoked(id);
+                    for (_, ticket) in self.expiring.extract_if(.., |(lease, _)| *lease == id) {
+                        out.push(Command::Renewed { ticket, ttl_seconds: None });
+                    }
+                }
+            }
+        }
+        self.raft(raft::Input::Applied(index), now, out);
+        self.release_reads(out);
+    }
+
+    fn release_reads(&mut self, out: &mut Vec<Command<T>>) {
+        let applied = self.applied;
+        let mut tickets = Vec::new();
+        self.rounds.retain_mut(|round| {
+            let ready = round.index.is_some_and(|index| index <= applied);
+            if ready {
+                tickets.append(&mut round.tickets);
+            }
+            !ready
+        });
+        if !tickets.is_empty() {
+            out.push(Command::ReadReady { tickets });
+        }
+    }
+
+    fn raft(&mut self, input: raft::Input, now: Millis, out: &mut Vec<Command<T>>) {
+        // Only messages of peers are refused, and this member has none.
+        let commands = self.raft.step(input).expect("no message came from outside");
+        self.translate(commands, now, out);
+    }
+
+    fn translate(&mut self, commands: Vec<raft::Command>, now: Millis, out: &mut Vec<Command<T>>) {
+        for command in commands {
+            match command {
+                raft::Command::Accepted { first, count } => out.push(Command::Accepted { first, count }),
+                raft::Command::Reject { count, reason } => out.push(Command::Reject { count, reason }),
+                raft::Command::Persist { number, first, last, hard_state } => {
+                    out.push(Command::Persist { number, first, last, hard_state });
+                }
+                raft::Command::Apply { up_to } => out.push(Command::Apply { up_to }),
+                raft::Command::Send { message, .. } => unreachable!("a sole voter has nobody to send {message:?}"),
+                raft::Command::ReadAt { id, index } => {
+                    if let Some(round) = self.rounds.iter_mut().find(|round| round.id == id) {
+                        round.index = Some(index);
+                    }
+                    self.release_reads(out);
+                }
+                raft::Command::Changed(status) => {
+                    let grace = self.config.tick * self.config.raft.election_ticks as u64;
+                    match status.role {
+                        Role::Leader => self.lessor.lead(now, grace),
+                        Role::Follower | Role::Candidate => self.lessor.follow(),
+                    }
+                    out.push(Command::Changed(status));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
