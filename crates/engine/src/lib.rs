@@ -194,6 +194,11 @@ pub trait Engine: Send + Sync + 'static {
 
     fn usage(&self) -> Usage;
 
+    /// [`Usage::unflushed`] alone, cheap enough to be asked before each batch.
+    fn unflushed(&self) -> u64 {
+        self.usage().unflushed
+    }
+
     /// Above this many unflushed bytes apply waits for the flush.
     fn unflushed_limit(&self) -> u64;
 

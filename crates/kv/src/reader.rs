@@ -7,6 +7,7 @@
 //! ```
 //! A read that looks at more than one row takes a pin, so that compaction leaves its versions alone.
 
+mod compare;
 mod events;
 mod get;
 mod hash;
@@ -29,10 +30,10 @@ pub use self::{
     hash::{HashAnswer, HashCursor},
     pins::Pin,
     range::{Piece, RangeCursor, RangeMeasure, RangeSpec, SliceLimit},
-    wire::{pair_len, put_number_field},
+    wire::{pair_len, put_number_field, put_pair},
 };
 use self::pins::Pins;
-pub(crate) use self::range::head_span;
+pub(crate) use self::{compare::matches, range::head_span};
 use crate::{Bound, rows::BadRow};
 
 /// Why a read has no answer.

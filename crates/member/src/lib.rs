@@ -1,1 +1,33 @@
-//! See ARCHITECTURE.md.
+//! One member of the store: its decisions, its threads, its services.
+//!
+//! [`Member::start`] opens the disk and starts the threads; [`Handle`] is what listeners, the gateway and the program reach it
+//! by. The decisions are pure ([`core`]); everything else carries them out.
+
+mod answer;
+mod config;
+pub mod core;
+mod data_dir;
+mod endpoints;
+mod ids;
+mod local;
+mod mailbox;
+mod member;
+mod memory;
+mod metrics;
+mod rpc;
+mod shared;
+mod sketch;
+mod threads;
+mod ticket;
+mod version;
+mod watches;
+
+pub use config::Config;
+pub use data_dir::{DataDir, DataDirError};
+pub use endpoints::Endpoints;
+pub use ids::{bootstrap_member_id, cluster_id};
+pub use member::{Handle, Member, StartError};
+pub use memory::{AllocatorStats, MemoryReport, ProcessMemory};
+pub use sketch::CostlyKey;
+pub use threads::{Failed, Lane, Work};
+pub use version::VERSION;

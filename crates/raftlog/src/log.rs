@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+    sync::{Arc, RwLock},
 };
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use crate::{
     disk::Disk,
     error::{LogError, OpenError},
     group::{Change, Group},
-    map::{Map, SharedMap},
+    map::{Map, SharedMap, read, write},
     reader::LogReader,
     record::{self, BEGIN_LEN, Draft, HARD_STATE_LEN, Kind, PAYLOAD_MAX, Place, record_bytes},
     recover,
@@ -34,6 +34,7 @@ pub struct Log {
     durable: Place,
     last: LogPosition,
     durable_last: LogPosition,
+    /// As it is on disk: the next begin record repeats it.
     hard_state: HardState,
     group: Group,
     failed: Option<LogError>,
@@ -55,7 +56,7 @@ impl Log {
     ) -> Result<(Self, LogReader, Recovered), OpenError> {
         let segment_bytes = config.segment_bytes.max(Config::SEGMENT_BYTES_LEAST).next_multiple_of(8);
         let numbers = recover::list(&**disk, dir)?;
-        let (mut map, space, active, end, recovered) = if numbers.is_empty() {
+        let (mut map, space, active, end, hard_state, recovered) = if numbers.is_empty() {
             Recovered::check_empty(dir, expect)?;
             let mut space = Space::new(Arc::clone(disk), dir, segment_bytes, config.salt, 1);
             space.ensure(0, 0).map_err(|error| match error {
@@ -67,14 +68,14 @@ impl Log {
             let active = space.take();
             let mut map = Map::default();
             map.segments.push_back(Arc::clone(&active));
-            (map, space, active, START, Recovered::empty())
+            (map, space, active, START, HardState::default(), Recovered::empty())
         } else {
             let survey = recover::survey(&**disk, dir, &numbers, expect)?;
-            let map = survey.replay.map;
+            let (map, hard_state) = (survey.replay.map, survey.replay.hard_state);
             let active = Arc::clone(map.segments.back().expect("a log has a segment"));
             let mut space = Space::new(Arc::clone(disk), dir, segment_bytes, survey.salt, active.sequence + 1);
             survey.spares.into_iter().for_each(|spare| space.adopt(spare));
-            (map, space, active, survey.end, survey.recovered)
+            (map, space, active, survey.end, hard_state, survey.recovered)
         };
         map.segments.make_contiguous();
         let last = map.last;
@@ -88,7 +89,7 @@ impl Log {
             end,
             last,
             durable_last: last,
-            hard_state: recovered.hard_state,
+            hard_state,
             group: Group::default(),
             failed: None,
         };
@@ -223,12 +224,8 @@ impl Log {
         self.last
     }
 
-    pub fn hard_state(&self) -> HardState {
-        self.hard_state
-    }
-
     pub fn usage(&self) -> LogUsage {
-        let map = write(&self.map);
+        let map = read(&self.map);
         let waiting = self.space.bytes();
         LogUsage {
             segments: map.segments.len(),
@@ -240,7 +237,7 @@ impl Log {
     }
 
     fn cut_before(&self, index: LogIndex) -> LogPosition {
-        let map = write(&self.map);
+        let map = read(&self.map);
         assert!(index > map.base.index, "entry {index} would replace what was purged up to {}", map.base.index);
         let term: Term = map.term(index.prev()).expect("an index between base and last");
         LogPosition { index: index.prev(), term }
@@ -352,7 +349,3 @@ impl Log {
     }
 }
 
-/// The map is changed by this crate only, and its panics are asserts of the writer, after which the writer is gone: a reader may go on.
-pub(crate) fn write(map: &RwLock<Map>) -> RwLockWriteGuard<'_, Map> {
-    map.write().unwrap_or_else(PoisonError::into_inner)
-}

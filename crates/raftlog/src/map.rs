@@ -11,7 +11,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use tidegate_base::{LogIndex, LogPosition, Term};
@@ -42,6 +42,16 @@ pub(crate) struct Map {
 
 /// The map, shared by the one writer and all readers. The writer changes it once for each group, after the write.
 pub(crate) type SharedMap = Arc<RwLock<Map>>;
+
+/// Locks the map. Only asserts of the writer can panic under the lock, and they take the writer's thread with them.
+pub(crate) fn read(map: &RwLock<Map>) -> RwLockReadGuard<'_, Map> {
+    map.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`read`], to change it.
+pub(crate) fn write(map: &RwLock<Map>) -> RwLockWriteGuard<'_, Map> {
+    map.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Map {
     /// Adds the entry behind the last one.

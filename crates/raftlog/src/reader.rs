@@ -1,16 +1,13 @@
 //! Reading entries while others are written.
 
-use std::{
-    io,
-    sync::{Arc, PoisonError, RwLockReadGuard},
-};
+use std::{io, sync::Arc};
 
 use tidegate_base::{LogIndex, LogPosition, Term};
 
 use crate::{
     cache::TailCache,
     error::ReadError,
-    map::{Map, Point, SharedMap},
+    map::{Point, SharedMap, read},
     record::{HEADER, Header, Kind},
     scan::Window,
     segment::Segment,
@@ -48,13 +45,13 @@ impl LogReader {
 
     /// Position before the first entry, and of the last one.
     pub fn bounds(&self) -> (LogPosition, LogPosition) {
-        let map = self.lock();
+        let map = read(&self.map);
         (map.base, map.last)
     }
 
     /// The term of an entry, or of the base.
     pub fn term(&self, index: LogIndex) -> Option<Term> {
-        self.lock().term(index)
+        read(&self.map).term(index)
     }
 
     pub const fn cache(&self) -> &Arc<TailCache> {
@@ -94,7 +91,7 @@ impl LogReader {
             entries.push(entry);
         }
         // Entries may have been replaced in between: what is returned is one log's.
-        let map = self.lock();
+        let map = read(&self.map);
         let same = |entry: &&Entry| map.term(entry.position.index) == Some(entry.position.term);
         let count = entries.iter().take_while(same).count();
         drop(map);
@@ -115,8 +112,8 @@ impl LogReader {
         if let Some(entry) = self.cache.get(target.position) {
             return Ok(entry);
         }
-        let read = walk.find(&target, self.salt).and_then(|(offset, header)| walk.payload(&target, offset, &header));
-        read.map_err(|error| self.explain(error, &target))
+        let entry = walk.find(&target, self.salt).and_then(|(offset, header)| walk.payload(&target, offset, &header));
+        entry.map_err(|error| self.explain(error, &target))
     }
 
     fn next_len(&self, walk: &mut Walk, index: LogIndex) -> Result<usize, ReadError> {
@@ -129,7 +126,7 @@ impl LogReader {
     }
 
     fn target(&self, index: LogIndex) -> Result<Target, ReadError> {
-        let map = self.lock();
+        let map = read(&self.map);
         if index <= map.base.index {
             return Err(ReadError::Compacted { index, first: map.base.index.next() });
         }
@@ -142,16 +139,12 @@ impl LogReader {
 
     /// A file whose segment was purged during the read may have begun its next use: that is no damage.
     fn explain(&self, error: ReadError, target: &Target) -> ReadError {
-        let map = self.lock();
+        let map = read(&self.map);
         let purged = map.segment(target.segment.sequence).is_none_or(|now| !Arc::ptr_eq(now, &target.segment));
         if !purged {
             return error;
         }
         ReadError::Compacted { index: target.position.index, first: map.base.index.next() }
-    }
-
-    fn lock(&self) -> RwLockReadGuard<'_, Map> {
-        self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

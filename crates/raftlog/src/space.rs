@@ -72,7 +72,10 @@ impl Space {
         let file = match self.reuse.take() {
             Some(file) => {
                 // Longer than usual only for an entry above the size of a segment.
-                file.grow(len).map_err(|error| refused(&name, "grow", error))?;
+                if let Err(error) = file.grow(len) {
+                    self.reuse = Some(file);
+                    return Err(refused(&name, "grow", error));
+                }
                 file
             }
             None => match self.disk.create(&unfinished_path, len) {

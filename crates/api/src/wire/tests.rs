@@ -62,9 +62,10 @@ fn a_million_empty_operations_are_refused_without_decoding() {
     assert_eq!(cost(Method::Txn, &message), Err(Error::TooManyOps));
     // Inside a nested transaction they count with their full cost: no budget admits them.
     let mut outer = BytesMut::new();
-    for (tag, length) in [(0x12, message.len() + 4), (0x22, message.len())] {
+    let nested = 1 + prost::length_delimiter_len(message.len()) + message.len();
+    for (tag, length) in [(0x12, nested), (0x22, message.len())] {
         outer.put_u8(tag);
-        prost::encoding::encode_varint(length as u64, &mut outer);
+        prost::encode_length_delimiter(length, &mut outer).unwrap();
     }
     outer.extend_from_slice(&message);
     assert!(cost(Method::Txn, &outer).unwrap() > 100 << 20);
@@ -141,7 +142,7 @@ fn any_bytes_are_survived() {
                 0 => [0x0a, 0x12, 0x1a, 0x22][(next() % 4) as usize],
                 1 => (next() % 16) as u8,
                 2 => 0,
-                _ => next() as u8,
+                _ => next().to_le_bytes()[0],
             })
             .collect();
         for method in [Method::Txn, Method::Watch, Method::MemberUpdate, Method::Status] {

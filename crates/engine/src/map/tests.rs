@@ -34,13 +34,13 @@ fn crash_goes_back_to_the_last_flush() {
 
 #[test]
 fn crash_can_keep_any_prefix_of_the_batches() {
-    for keep in 0..6 {
+    for keep in 0..6u8 {
         let engine = MapEngine::new();
         for n in 0..5u8 {
             put(&engine, b"k", &[n]);
         }
-        engine.crash_keeping(keep);
-        let expected = keep.min(5).checked_sub(1).map(|n| vec![n as u8]);
+        engine.crash_keeping(usize::from(keep));
+        let expected = keep.min(5).checked_sub(1).map(|n| vec![n]);
         assert_eq!(get(&engine, b"k"), expected, "kept {keep}");
         assert_eq!(engine.get_flushed(Space::State, b"\0").unwrap(), expected, "what survived is durable");
     }

@@ -44,7 +44,7 @@ pub struct RangeMeasure {
     pub count: u64,
     /// Pairs that the answer has.
     pub pairs: u64,
-    /// Their encoded length, as the repeated field 2 of a `RangeResponse`.
+    /// Their encoded length, tags included.
     pub bytes: u64,
     /// There are more than the limit.
     pub more: bool,
@@ -62,6 +62,8 @@ pub enum Piece {
 #[derive(Debug, Clone)]
 pub struct RangeCursor {
     spec: RangeSpec,
+    /// First byte of each pair: the number of its field, and that a length follows.
+    tag: u8,
     /// The next row to look at (ascending: from here on; descending: below here).
     position: Vec<u8>,
     other_end: Vec<u8>,
@@ -71,7 +73,8 @@ pub struct RangeCursor {
 }
 
 impl RangeCursor {
-    pub fn new(spec: RangeSpec) -> Self {
+    /// Pairs are encoded as the repeated field number `field` of their message.
+    pub fn new(spec: RangeSpec, field: u8) -> Self {
         let (lower, upper) = head_span(&spec.range);
         let done = lower >= upper;
         let (position, other_end) = match spec.order {
@@ -79,7 +82,8 @@ impl RangeCursor {
             Order::Descending => (upper, lower),
         };
         let left = if spec.limit == 0 { u64::MAX } else { spec.limit };
-        Self { spec, position, other_end, left, done, measure: RangeMeasure::default() }
+        let tag = field << 3 | 2;
+        Self { spec, tag, position, other_end, left, done, measure: RangeMeasure::default() }
     }
 
     pub fn spec(&self) -> &RangeSpec {
@@ -125,7 +129,7 @@ impl RangeCursor {
         limit: SliceLimit,
         out: &mut Vec<Piece>,
     ) -> Result<bool, ReadError> {
-        let keys_only = self.spec.keys_only;
+        let (keys_only, tag) = (self.spec.keys_only, self.tag);
         let mut buffer = Vec::new();
         let mut left = self.left;
         let mut rows = 0;
@@ -136,7 +140,7 @@ impl RangeCursor {
                 if let Some(live) = row {
                     left -= 1;
                     let (value_len, lease) = sent(&live.info, keys_only);
-                    buffer.push(0x12);
+                    buffer.push(tag);
                     wire::push_number(&mut buffer, wire::pair_len(key.len(), live.at, &live.info, value_len, lease));
                     wire::put_pair_start(&mut buffer, key, live.at, &live.info, value_len);
                     if value_len > 0 {

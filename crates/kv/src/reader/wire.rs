@@ -63,6 +63,13 @@ pub(super) fn put_pair_end(out: &mut Vec<u8>, lease: i64) {
     put_number_field(out, 6, lease);
 }
 
+/// A whole `mvccpb.KeyValue`.
+pub fn put_pair(out: &mut Vec<u8>, key: &[u8], at: Version, info: &Info, value: &[u8], lease: i64) {
+    put_pair_start(out, key, at, info, value.len() as u64);
+    out.extend_from_slice(value);
+    put_pair_end(out, lease);
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tidegate_base::{Holder, Lease};
+
 use super::{
     config::{NEAR_REVISIONS, REPLAY_REVISIONS, SHARED_MAX},
     event::RevisionEvents,
@@ -39,9 +41,9 @@ impl Wanted {
 pub(super) enum Flight {
     CatchUp { watches: Vec<WatchRef>, streams: Vec<StreamId>, to: i64 },
     Sizes { revision: i64, header: i64, watches: Vec<WatchRef>, streams: Vec<StreamId> },
-    Size { stream: StreamId, watch: WatchRef },
-    Events { stream: StreamId, serial: u64, /// Bytes beyond a place of a job.
-        extra: Option<tidegate_base::Lease> },
+    Size { stream: StreamId, watch: WatchRef, revision: i64, from_sub: u32 },
+    /// `extra` are bytes beyond a place of a job.
+    Events { stream: StreamId, serial: u64, extra: Option<Lease> },
     Previous { revision: i64 },
 }
 
@@ -80,7 +82,7 @@ impl Hub {
                 let (ask, serial, needs) = (sending.ask.clone(), sending.serial, sending.needs);
                 let mut extra = None;
                 if needs > bytes_max {
-                    extra = self.budget.try_lease(tidegate_base::Holder::Watches, (needs - bytes_max) as u64);
+                    extra = self.budget.try_lease(Holder::Watches, (needs - bytes_max) as u64);
                     if extra.is_none() {
                         self.starve(stream);
                         let sending = self.stream_mut(stream)?.sending.as_mut()?;
@@ -102,7 +104,7 @@ impl Hub {
                 };
                 let asks = vec![self.ask(found)];
                 self.stream_mut(stream)?.measuring = true;
-                Some((Work::Measure { revision, from_sub, asks }, bytes_max, Flight::Size { stream, watch }))
+                Some((Work::Measure { revision, from_sub, asks }, bytes_max, Flight::Size { stream, watch, revision, from_sub }))
             }
             Wanted::Sizes { revision, header, watches } => {
                 let alive: Vec<WatchRef> = watches.into_iter().filter(|watch| self.watch(*watch).is_some()).collect();
@@ -174,8 +176,9 @@ impl Hub {
             return None;
         }
         let appetite = stream.appetite;
-        let least = self.stream(id)?.behind.iter().filter_map(|slot| Some((self.watches.get(*slot)?.next, *slot))).min();
-        let leader = self.watches.get(least?.1)?;
+        let behind = self.stream(id)?.behind.iter();
+        let (_, slot) = behind.filter_map(|slot| Some((self.watches.get(*slot)?.next, *slot))).min()?;
+        let leader = self.watches.get(slot)?;
         if leader.next < compacted {
             self.check_compacted(id);
             return None;
@@ -188,23 +191,20 @@ impl Hub {
             let same_way = if by_key { watch.span == span } else { !(watch.span.is_one() && far(watch.next)) };
             near && same_way && watch.prev_kv == previous
         };
-        let mut watches = Vec::new();
-        let mut spans = Vec::new();
+        let mut watches = vec![leader.to_ref(slot)];
+        let mut spans = vec![span.clone()];
         let mut looks = 4 * SHARED_MAX;
-        for candidate in std::iter::once(id).chain(self.waiting.iter().copied()) {
+        'candidates: for candidate in std::iter::once(id).chain(self.waiting.iter().copied()) {
             let behind = self.stream(candidate).map_or(&[][..], |stream| &stream.behind);
-            for slot in behind {
-                let Some(watch) = self.watches.get(*slot) else { continue };
-                // The leader may stand at the end of a long list.
-                if looks == 0 && *slot != least?.1 || !shares(watch) || watches.len() == SHARED_MAX {
-                    continue;
+            for other in behind.iter().filter(|other| **other != slot) {
+                if looks == 0 || watches.len() == SHARED_MAX {
+                    break 'candidates;
                 }
-                looks = looks.saturating_sub(1);
-                watches.push(watch.to_ref(*slot));
-                spans.push(watch.span.clone());
-            }
-            if looks == 0 || watches.len() == SHARED_MAX {
-                break;
+                looks -= 1;
+                if let Some(watch) = self.watches.get(*other).filter(|watch| shares(watch)) {
+                    watches.push(watch.to_ref(*other));
+                    spans.push(watch.span.clone());
+                }
             }
         }
         for watch in &watches {
@@ -234,7 +234,7 @@ impl Hub {
         match (flight, done) {
             (Flight::CatchUp { watches, streams, to }, Done::CaughtUp { revisions, next, large }) => {
                 self.end(&streams);
-                self.caught_up(&watches, &streams, Batch { revisions, header: to }, next.min(to + 1), large);
+                self.caught_up(&watches, &streams, Batch { revisions, header: to, _extra: None }, next.min(to + 1), large);
                 streams.iter().for_each(|stream| self.line_up(*stream, false));
             }
             (Flight::Sizes { revision, header, watches, streams }, Done::Measured(sizes)) => {
@@ -255,11 +255,10 @@ impl Hub {
                     streams.iter().for_each(|stream| self.line_up(*stream, false));
                 }
             }
-            (Flight::Size { stream, watch }, done) => self.size_known(stream, watch, done),
-            (Flight::Events { stream, serial, extra }, done) => {
-                self.events_read(stream, serial, done);
-                drop(extra);
+            (Flight::Size { stream, watch, revision, from_sub }, done) => {
+                self.size_known(stream, (watch, revision, from_sub), done);
             }
+            (Flight::Events { stream, serial, extra }, done) => self.events_read(stream, serial, extra, done),
             (Flight::Previous { revision }, done) => self.previous_known(revision, done),
         }
     }
@@ -363,23 +362,16 @@ impl Hub {
         self.settle(slot);
     }
 
-    fn size_known(&mut self, id: StreamId, measured: WatchRef, done: Done) {
+    fn size_known(&mut self, id: StreamId, measured: (WatchRef, i64, u32), done: Done) {
         let Some(stream) = self.stream_mut(id) else { return };
         stream.measuring = false;
-        if let Some(Item::Large { watch, size, revision, .. }) = stream.queue.front_mut()
-            && *watch == measured
+        if let Some(Item::Large { watch, revision, from_sub, size, .. }) = stream.queue.front_mut()
+            && (*watch, *revision, *from_sub) == measured
         {
             match done {
                 Done::Measured(sizes) => *size = sizes.first().copied(),
-                // The watch goes back to its cursor, where compaction meets it.
-                Done::Compacted(_) => {
-                    let revision = *revision;
-                    if let Some(item) = stream.queue.pop_front() {
-                        let charge = stream.count_out(&item);
-                        self.purse.give(charge);
-                    }
-                    self.void(measured, revision);
-                }
+                // Compaction is told already: the item goes back to the cursor when it is looked at again.
+                Done::Compacted(_) => {}
                 _ => return self.starve(id),
             }
         }
@@ -388,9 +380,7 @@ impl Hub {
 
     /// What is queued for a watch from `revision` on cannot be sent any more: it goes back to its cursor.
     pub(super) fn void(&mut self, reference: WatchRef, revision: i64) {
-        if self.watch(reference).is_none() {
-            return;
-        }
+        let Some(state) = self.watch(reference).map(|watch| watch.state) else { return };
         let epoch = self.next_serial();
         if let Some(watch) = self.watches.get_mut(reference.slot) {
             watch.epoch = epoch;
@@ -399,17 +389,20 @@ impl Hub {
                 stream.epoch += 1;
             }
         }
-        self.fall_behind(reference.slot, revision);
+        // The end of a dead watch is queued behind.
+        if state != State::Dead {
+            self.fall_behind(reference.slot, revision);
+        }
     }
 
-    fn events_read(&mut self, id: StreamId, serial: u64, done: Done) {
+    fn events_read(&mut self, id: StreamId, serial: u64, extra: Option<Lease>, done: Done) {
         let Some(sending) = self.stream_mut(id).and_then(|stream| stream.sending.as_mut()) else { return };
         if sending.serial != serial {
             return;
         }
         match done {
             Done::Events { events, next } => {
-                let batch = Arc::new(Batch { revisions: vec![events], header: 0 });
+                let batch = Arc::new(Batch { revisions: vec![events], header: 0, _extra: extra });
                 sending.memory = Memory::Batch { batch: Arc::clone(&batch), at: 0, next };
                 self.hold(&batch, vec![id]);
             }
@@ -441,6 +434,7 @@ impl Hub {
             && self.purse.take(events.bytes() as u64)
         {
             self.ring.set_previous(revision, events);
+            self.shrink_ring(self.config.ring_bytes);
         }
         waiters.into_iter().for_each(|stream| self.wake(stream));
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     event::{EventKind, RevisionEvents},
     hub::{Hub, StreamId},
-    ring::{ENTRY_BYTES, Evicted},
+    ring::ENTRY_BYTES,
     stream::{Item, Memory, Picks, State, Watch, WatchRef},
 };
 use tidegate_base::Holder;
@@ -58,19 +58,16 @@ impl Hub {
     /// Keeps a revision for streams that are served later; `false` when there is no room even without the older ones.
     fn remember(&mut self, events: &Arc<RevisionEvents>) -> bool {
         if self.watches.len() == 0 {
-            let evicted = self.ring.shrink_to(0);
-            self.evicted(evicted);
+            self.shrink_ring(0);
             self.ring.gap(events.revision());
             return true;
         }
         let tight = self.budget.room(Holder::Watches) < self.config.keep_free / 2;
         let bytes_max = if tight { self.config.ring_bytes / 4 } else { self.config.ring_bytes };
         let room = bytes_max.saturating_sub(events.bytes() as u64 + ENTRY_BYTES);
-        let evicted = self.ring.shrink_to(room);
-        self.evicted(evicted);
+        self.shrink_ring(room);
         if !self.purse.take(ENTRY_BYTES) {
-            let evicted = self.ring.shrink_to(0);
-            self.evicted(evicted);
+            self.shrink_ring(0);
             if !self.purse.take(ENTRY_BYTES) {
                 return false;
             }
@@ -79,7 +76,8 @@ impl Hub {
         true
     }
 
-    fn evicted(&mut self, evicted: Evicted) {
+    pub(super) fn shrink_ring(&mut self, bytes_max: u64) {
+        let evicted = self.ring.shrink_to(bytes_max);
         self.purse.give(evicted.bytes);
         evicted.waiters.into_iter().for_each(|stream| self.wake(stream));
     }
@@ -231,7 +229,8 @@ impl Hub {
         let future = self.is_future(slot, last);
         let Some(watch) = self.watches.get_mut(slot).filter(|watch| watch.notify) else { return };
         let active = std::mem::take(&mut watch.active);
-        if active || future || watch.state != State::Live {
+        // One that was made at a revision this thread was not told yet must not hear of an older one.
+        if active || future || watch.state != State::Live || watch.next > last + 1 {
             return;
         }
         let watch = watch.to_ref(slot);
@@ -242,6 +241,9 @@ impl Hub {
     /// Bytes may have come back to [`Holder::Watches`]: streams that found none try again.
     pub fn room(&mut self) {
         for id in std::mem::take(&mut self.starved) {
+            if let Some(stream) = self.stream_mut(id) {
+                stream.starved = false;
+            }
             self.wake(id);
         }
     }

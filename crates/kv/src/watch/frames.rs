@@ -110,19 +110,13 @@ impl Hub {
         }
     }
 
-    /// Puts an item back in front. Its charge was given back a moment ago on this thread, so it is there to be taken.
+    /// Puts an item back in front, whatever the limits: it was there a moment ago.
     fn push_front(&mut self, id: StreamId, item: Item) {
-        let taken = self.purse.take(item.charge());
-        let Some(stream) = self.stream_mut(id) else { return };
-        if !taken {
-            // Another thread took the room in between. The watch finds its way from the cursor.
-            if let Some((watch, revision)) = resume(&item) {
-                self.void(watch, revision);
-            }
-            return;
+        if let Some(stream) = self.streams.get_of_mut(id.slot, id.generation) {
+            self.purse.take_forced(&self.budget, item.charge());
+            stream.count_in(&item);
+            stream.queue.push_front(item);
         }
-        stream.count_in(&item);
-        stream.queue.push_front(item);
     }
 
     fn frame_of(&mut self, id: StreamId, item: Item) -> Next {
@@ -186,7 +180,7 @@ impl Hub {
     pub(super) fn starve(&mut self, id: StreamId) {
         if let Some(stream) = self.stream_mut(id) {
             stream.hungry = true;
-            if self.starved.last() != Some(&id) {
+            if !std::mem::replace(&mut stream.starved, true) {
                 self.starved.push(id);
             }
         }
@@ -213,7 +207,8 @@ impl Hub {
 
     fn live(&mut self, id: StreamId, reference: WatchRef, revision: i64, picks: Picks) -> Next {
         let Some(watch) = self.watch(reference) else { return Next::Skip };
-        let (watch_id, prev_kv) = (watch.id, watch.prev_kv);
+        // A pair at a compacted revision is missing, also where it is still at hand.
+        let (watch_id, prev_kv) = (watch.id, watch.prev_kv && revision > self.compacted);
         let Some(entry) = self.ring.get(revision) else {
             self.void(reference, revision);
             return Next::Skip;
@@ -253,11 +248,17 @@ impl Hub {
         match &mut entry.previous {
             Previous::NotAsked if entry.events.bytes() <= limit => {
                 entry.previous = Previous::Asked(vec![id]);
+                if let Some(stream) = self.stream_mut(id) {
+                    stream.awaits = revision;
+                }
                 self.wanted.push_back(Wanted::Previous(revision));
                 true
             }
             Previous::Asked(waiters) => {
-                if waiters.last() != Some(&id) {
+                if let Some(stream) = self.streams.get_of_mut(id.slot, id.generation)
+                    && stream.awaits != revision
+                {
+                    stream.awaits = revision;
                     waiters.push(id);
                 }
                 true
@@ -345,7 +346,10 @@ impl Hub {
         memory: Memory,
     ) -> Next {
         let Some(watch) = self.watch(reference) else { return Next::Skip };
-        let (ask, watch_id) = (self.ask(watch), watch.id);
+        let (mut ask, watch_id) = (self.ask(watch), watch.id);
+        if matches!(memory, Memory::None) {
+            ask.previous &= revision > self.compacted;
+        }
         let here = match &memory {
             Memory::Batch { batch, at, .. } => batch.revisions.get(*at),
             _ => self.ring.get(revision).and_then(|entry| entry.data(ask.previous)).map(|events| &**events),
@@ -429,8 +433,8 @@ impl Hub {
             };
             if let Some((sub, skip)) = next {
                 (sending.sub, sending.skip) = (sub, skip);
-            } else if buffer.len() < length {
-                // Fewer bytes than were promised.
+            } else if (buffer.len() as u64) < sending.left {
+                // The revision ends before the length that was promised.
                 return Piece::Broken;
             }
             let in_memory = match &sending.memory {
@@ -504,16 +508,4 @@ fn fill(
         skip = 0;
     }
     None
-}
-
-/// Where a watch goes on when its item is lost.
-fn resume(item: &Item) -> Option<(WatchRef, i64)> {
-    match item {
-        Item::Live { watch, revision, .. } | Item::Large { watch, revision, .. } => Some((*watch, *revision)),
-        Item::Batch { watch, batch, at, from } => {
-            let revision = batch.revisions.get(*at)?.revision();
-            Some((*watch, revision.max(*from)))
-        }
-        _ => None,
-    }
 }

@@ -25,8 +25,8 @@ use super::{
 /// A client's stream of watches. Never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
-    slot: u32,
-    generation: u32,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
 }
 
 /// The budget has no room for another stream or watch.
@@ -48,7 +48,7 @@ pub(super) struct Held {
 pub struct HubStats {
     pub streams: usize,
     pub watches: usize,
-    /// Watches that are behind the thread's last revision.
+    /// Watches that are behind the thread's last revision, or that compaction overtook.
     pub behind: usize,
     /// Bytes of recent revisions held.
     pub ring_bytes: u64,
@@ -133,11 +133,11 @@ impl Hub {
         self.ids.term = term;
     }
 
+    /// Costs the same however much there is.
     pub fn stats(&self) -> HubStats {
         HubStats {
             streams: self.streams.len(),
             watches: self.watches.len(),
-            behind: self.streams.iter().map(|(_, _, stream)| stream.unsynced as usize).sum(),
             ring_bytes: self.ring.bytes(),
             queue_bytes: self.purse.used(),
             ..self.stats
@@ -322,6 +322,7 @@ impl Hub {
             self.index.remove(&watch.span, slot);
         }
         self.purse.give(watch_bytes(&watch.span));
+        self.stats.behind -= usize::from(watch.state != State::Live);
         if let Some(stream) = self.stream_mut(watch.stream) {
             stream.unsynced -= u32::from(watch.state != State::Live);
             stream.futures -= u32::from(watch.future);
@@ -359,6 +360,8 @@ impl Hub {
             stream.unsynced += u32::from(state != State::Live);
             stream.unsynced -= u32::from(before != State::Live);
         }
+        self.stats.behind += usize::from(state != State::Live);
+        self.stats.behind -= usize::from(before != State::Live);
     }
 
     /// Puts an answer to a request into the queue; room for it is part of the stream.

@@ -14,7 +14,7 @@
 //! // Requests of one gRPC stream. None of them answers directly: answers are frames.
 //! hub.open_stream(now: Duration, progress_every: Duration) -> Result<StreamId, TooMany>   // jitter is the caller's
 //! hub.accepts(stream) -> bool            // read the stream's next request only while this holds
-//! hub.create(stream, spec: CreateSpec, visible: i64)         // `visible`: the store's revision now
+//! hub.create(stream, spec: &CreateSpec, visible: i64, compacted: i64)  // the store's now, read after the request came
 //! hub.refuse(stream, reason: &str, visible: i64)             // a create that authentication refused: the text is cancel_reason
 //! hub.cancel(stream, watch_id: i64, visible: i64)
 //! hub.progress_request(stream, visible: i64)
@@ -52,6 +52,8 @@ mod ring;
 mod slab;
 mod span;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod wire;
 

@@ -29,6 +29,15 @@ impl Purse {
         true
     }
 
+    /// Takes bytes that stand for what exists already, above the limits if need be.
+    pub(super) fn take_forced(&mut self, budget: &Budget, bytes: u64) {
+        if !self.take(bytes) {
+            self.used += bytes;
+            let missing = self.used - self.lease.bytes();
+            self.lease.merge(budget.force_lease(Holder::Watches, missing));
+        }
+    }
+
     pub(super) fn give(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.used, "gave back {bytes} of {}", self.used);
         self.used -= bytes;

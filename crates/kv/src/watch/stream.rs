@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use tidegate_base::Lease;
+
 use super::{
     config::{CHUNK_BYTES, ITEM_BYTES},
     event::RevisionEvents,
@@ -87,6 +89,8 @@ pub(super) struct Batch {
     pub(super) revisions: Vec<RevisionEvents>,
     /// The last revision of the store when it was asked for.
     pub(super) header: i64,
+    /// What it holds beyond a place among the jobs.
+    pub(super) _extra: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -185,6 +189,10 @@ pub(super) struct Stream {
     pub(super) check_compacted: bool,
     /// The size of the item in front is being measured.
     pub(super) measuring: bool,
+    /// In the hub's list of those that found no room.
+    pub(super) starved: bool,
+    /// Revision in the ring whose previous pairs the stream waits for.
+    pub(super) awaits: i64,
     /// Bytes of the next read for this stream: less after one that it did not take in time.
     pub(super) appetite: usize,
     /// Requests for progress that wait for the thread to reach `progress_at`.
@@ -214,6 +222,8 @@ impl Stream {
             waiting: false,
             check_compacted: false,
             measuring: false,
+            starved: false,
+            awaits: 0,
             appetite: CHUNK_BYTES,
             progress_asked: 0,
             progress_at: 0,

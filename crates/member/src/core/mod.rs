@@ -155,6 +155,16 @@ impl<T> Core<T> {
         self.raft.reads_alone()
     }
 
+    /// Positions of the entries `first..=last`, which the log holds or is about to hold.
+    pub fn positions(&self, first: LogIndex, last: LogIndex) -> Vec<LogPosition> {
+        let position = |index| {
+            let index = LogIndex(index);
+            let term = self.raft.view().term_at(index).expect("an entry that is persisted is in the view");
+            LogPosition { index, term }
+        };
+        (first.0..=last.0).map(position).collect()
+    }
+
     pub fn leases(&self) -> usize {
         self.lessor.len()
     }

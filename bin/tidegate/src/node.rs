@@ -1,0 +1,195 @@
+//! A running node: its member, its listeners, and how it ends.
+
+use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use futures_util::future::LocalBoxFuture;
+use tidegate_base::{Budget, Limits, LimitsError, Profile};
+use tidegate_http::{
+    conn::{Drain, Http1, Listener, Net, Peer, Served, Stream},
+    h1::{self, Handler, Simple},
+    io::{SpawnError, Threads},
+};
+use tidegate_member::{Config, DataDir, DataDirError, Handle, Member, StartError, bootstrap_member_id, cluster_id};
+use tidegate_rocks::{RocksEngine, Settings};
+
+use crate::store::{Address, StoreConfig, Url};
+
+/// How long calls in flight may go on after SIGTERM.
+const GRACE: Duration = Duration::from_millis(1000);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    #[error("memory-budget: {0}")]
+    Limits(#[from] LimitsError),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("{path}: {error}")]
+    Engine { path: PathBuf, error: String },
+    #[error(transparent)]
+    Member(#[from] StartError),
+    #[error("listen on {url}: {error}")]
+    Listen { url: String, error: io::Error },
+    #[error("start the I/O threads: {0}")]
+    Threads(io::Error),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("wait for signals: {0}")]
+    Signals(io::Error),
+    #[error("{0}")]
+    NotReady(String),
+}
+
+pub(crate) type StoreHandle = Handle<RocksEngine>;
+
+/// A member with its listeners.
+pub(crate) struct Node {
+    pub(crate) handle: StoreHandle,
+    pub(crate) net: Net,
+    pub(crate) budget: Budget,
+    member: Member<RocksEngine>,
+    threads: Threads,
+    drain: Drain,
+}
+
+impl Node {
+    /// Opens the disk, binds every listener, and returns once the member serves.
+    pub(crate) fn start(config: &StoreConfig, profile: Profile) -> Result<Self, NodeError> {
+        let limits = Limits::new(config.memory_budget, profile)?;
+        let budget = Budget::new(limits);
+        // Ports first: a second process must not touch the data before it finds out that it is one.
+        let clients = bind(&config.listen_client)?;
+        let peers = bind(&config.listen_peer)?;
+        let metrics = bind(&config.listen_metrics)?;
+        let data_dir = DataDir::open(&config.data_dir)?;
+        if let Some(mode) = data_dir.permissions {
+            tracing::warn!(
+                path = %config.data_dir.display(), mode = format_args!("{mode:o}"),
+                "the data directory can be read by others: 0700 is recommended"
+            );
+        }
+        let path = data_dir.engine();
+        let engine = RocksEngine::open(&path, Settings::from(&limits))
+            .map_err(|error| NodeError::Engine { path, error: error.to_string() })?;
+        let member_id = bootstrap_member_id(&config.advertise_peer, &config.cluster_token);
+        let member_config = Config {
+            name: config.name.clone(),
+            data_dir: config.data_dir.clone(),
+            member_id,
+            cluster_id: cluster_id(&[member_id]),
+            peer_urls: config.advertise_peer.clone(),
+            client_urls: config.advertise_client.clone(),
+            heartbeat: config.heartbeat,
+            election_ticks: config.election_ticks,
+            request_bytes_max: config.request_bytes_max,
+            txn_ops_max: config.txn_ops_max,
+            quota_bytes: config.quota_bytes,
+            progress_every: config.progress_every,
+            log_retention: config.log_retention,
+            limits,
+            allocator: Some(crate::allocator::stats),
+        };
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads = Threads::start(cores, "io").map_err(NodeError::Threads)?;
+        let io = threads.handle();
+        let (member, handle) = Member::start(member_config, budget.clone(), data_dir, Arc::new(engine), &io)?;
+        let drain = Drain::new();
+        let net = Net::new(&io, budget.clone(), drain.clone())?;
+
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let waiting = handle.clone();
+        io.spawn(0, move || async move {
+            // The receiver waits below; if it is gone the process ends anyway.
+            tell.send(waiting.ready().await).ok();
+        })?;
+        told.recv().unwrap_or_else(|_| Err("the member stopped".to_owned())).map_err(NodeError::NotReady)?;
+
+        for listener in peers {
+            net.listen(listener, |_| Served::default())?;
+        }
+        for listener in metrics {
+            let (handle, budget) = (handle.clone(), budget.clone());
+            net.listen(listener, move |_| Served {
+                grpc: None,
+                http1: Some(Plain::new(handle.endpoints(), budget.clone())),
+            })?;
+        }
+        let mut addresses = Vec::new();
+        for listener in clients {
+            addresses.push(listener.address().to_string());
+            let (handle, budget) = (handle.clone(), budget.clone());
+            net.listen(listener, move |_| Served {
+                grpc: Some(handle.grpc()),
+                http1: Some(Plain::new(handle.endpoints(), budget.clone())),
+            })?;
+        }
+        for address in addresses {
+            tracing::info!(address, "serving client traffic insecurely; this is strongly discouraged!");
+            tracing::info!(address, "ready to serve client requests");
+        }
+        Ok(Self { handle, net, budget, member, threads, drain })
+    }
+
+    /// Waits for SIGTERM or SIGINT and stops in order.
+    pub(crate) fn run_until_signal(self) -> Result<(), NodeError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NodeError::Signals)?;
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signals)?;
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Signals)?;
+            let name = tokio::select! {
+                _ = terminate.recv() => "terminated",
+                _ = interrupt.recv() => "interrupt",
+            };
+            tracing::info!(signal = name, "received signal; shutting down");
+            Ok::<(), NodeError>(())
+        })?;
+        self.drain.start(GRACE);
+        self.member.stop();
+        self.threads.stop();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn bind(urls: &[Url]) -> Result<Vec<Listener>, NodeError> {
+    let bind = |url: &Url| {
+        let listener = match &url.address {
+            Address::Tcp { host, port } if host.contains(':') => Listener::bind_tcp(&format!("[{host}]:{port}")),
+            Address::Tcp { host, port } => Listener::bind_tcp(&format!("{host}:{port}")),
+            Address::Unix(path) => Listener::bind_unix(path),
+        };
+        listener.map_err(|error| NodeError::Listen { url: url.text.clone(), error })
+    };
+    urls.iter().map(bind).collect()
+}
+
+/// A handler behind HTTP/1 connections.
+struct Plain<H: Handler> {
+    service: Rc<Simple<H>>,
+    shared: Rc<h1::Shared>,
+}
+
+impl<H: Handler> Plain<H> {
+    fn new(handler: H, budget: Budget) -> Rc<dyn Http1> {
+        let shared = h1::Shared::new(h1::Config::default(), budget);
+        Rc::new(Self { service: Rc::new(Simple(handler)), shared })
+    }
+}
+
+impl<H: Handler> Http1 for Plain<H> {
+    fn serve(self: Rc<Self>, stream: Stream, already_read: BytesMut, peer: Peer) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            let peer = match peer {
+                Peer::Tcp(address) => Some(address),
+                Peer::Unix => None,
+            };
+            let (service, shared) = (Rc::clone(&self.service), Rc::clone(&self.shared));
+            match stream {
+                Stream::Tcp(stream) => h1::serve(stream, already_read, peer, service, shared).await,
+                Stream::Unix(stream) => h1::serve(stream, already_read, peer, service, shared).await,
+            }
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! The gateway: objects from the store, built and swapped while traffic flows, and the admin API over them.
+//!
+//! ```text
+//!   admin API ──► Txn in the store ──► watch ──► objects (loader) ──► Plane: builds what changed, swaps it
+//!                                                  │        ▲
+//!                                                  └─► last good configuration on the node's own disk
+//! ```
+
+pub mod admin;
+pub mod objects;

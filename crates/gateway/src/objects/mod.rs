@@ -1,0 +1,34 @@
+//! Objects: what they are, how they are kept in the store, and how a node follows them.
+//!
+//! ```text
+//!   admin ──► Store::change ──► Txn [version and object unchanged?] put object, put version + 1
+//!                                  │
+//!   store:  /config/version        │ watch from the revision of the list + 1
+//!           /config/objects/NAME ──┘
+//!                 ▼
+//!   Loader (thread `objects`): list in pages, follow, wait for a burst to end ──► Plane::apply(everything)
+//!                 │                                                                   │
+//!                 └─► last good configuration, a file on this node ◄── what was built ┘
+//! ```
+//! The version takes the place of a lock: two writers that read the same version cannot both win, and nobody who dies
+//! leaves something locked behind. Every node sees whole configurations only: the loader hands over the full map, the
+//! plane works out what changed.
+
+mod cache;
+mod loader;
+mod plane;
+mod read;
+mod spec;
+mod status;
+mod store;
+mod tree;
+
+pub use loader::{Config, Loader};
+pub use plane::{ObjectStatus, Plane, Problem};
+pub use read::{Meter, ReadError, read_json, read_text};
+pub use spec::{DEFAULT_OWNER, Spec, SYSTEM_KINDS};
+pub use status::Handle;
+pub use store::{ChangeError, Listed, OBJECTS_PREFIX, Page, Refusal, Store, Stored, VERSION_KEY};
+
+#[cfg(test)]
+mod tests;

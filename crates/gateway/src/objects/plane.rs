@@ -1,0 +1,58 @@
+//! What objects need from the half that moves the traffic.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// One thing that is wrong with a spec.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Path of the field, such as `rules[0].paths[2].path`; empty for the whole spec.
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.field.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.field, self.message)
+    }
+}
+
+/// How one object stands on this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// Why the newest spec does not run; the one before it still does, if there was one.
+    pub error: Option<String>,
+    /// What was accepted and has no effect, such as unknown keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Builds and runs objects.
+pub trait Plane: Send + Sync + 'static {
+    /// Kinds that it can build, sorted.
+    fn kinds(&self) -> Vec<&'static str>;
+
+    /// Kinds of filters that pipelines may use, sorted.
+    fn filters(&self) -> Vec<&'static str>;
+
+    /// Checks one spec of a kind it knows, and returns warnings. Builds nothing, so it may run on any thread.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>>;
+
+    /// Makes `objects` (name to kind and spec) what runs: builds whole what is new or differs, swaps it, stops what is
+    /// gone. An object that fails to build leaves its predecessor running. Returns the status of every object. Blocks
+    /// for as long as building takes, so it is never called on an I/O thread.
+    fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus>;
+}

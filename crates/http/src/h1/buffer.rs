@@ -1,0 +1,108 @@
+//! Receive buffers: none while idle, small at first, larger only for who fills them.
+
+use std::{
+    io,
+    task::{Context, Poll, ready},
+};
+
+use bytes::BytesMut;
+use tidegate_base::Lease;
+
+use super::socket::Socket;
+
+/// First size of a receive buffer: a usual head, and no more. Paid by the connection's own lease.
+pub(crate) const BUFFER_LEAST: usize = 4 << 10;
+/// Largest receive buffer, for large bodies.
+pub(crate) const BUFFER_MOST: usize = 64 << 10;
+/// With less room than this a read is not worth its system call.
+const ROOM_LEAST: usize = 1 << 10;
+
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: BytesMut,
+    /// What is allocated; `bytes.capacity()` forgets what was consumed at the front.
+    size: usize,
+    /// The last read left no room: more may be waiting.
+    filled: bool,
+}
+
+impl Buffer {
+    pub(crate) fn new(bytes: BytesMut) -> Self {
+        Self { size: bytes.capacity(), bytes, filled: false }
+    }
+
+    /// Makes room for a read: reuses what was consumed, or doubles up to `most` under `lease`. False when the buffer is
+    /// full and may not grow.
+    pub(crate) fn room(&mut self, most: usize, lease: Option<&mut Lease>) -> bool {
+        let free = self.bytes.capacity() - self.bytes.len();
+        let wanted = self.size == 0 || (std::mem::take(&mut self.filled) && self.size < most);
+        if !wanted && (free >= ROOM_LEAST || self.bytes.try_reclaim(ROOM_LEAST)) {
+            return true;
+        }
+        let target = if self.size == 0 { BUFFER_LEAST } else { (self.size * 2).min(most) };
+        let paid = target > self.size
+            && (target <= BUFFER_LEAST || lease.is_some_and(|lease| lease.try_grow((target - self.size) as u64)));
+        if paid {
+            self.size = target;
+        } else if free > 0 || self.bytes.len() >= self.size {
+            return free > 0;
+        }
+        let mut bytes = BytesMut::with_capacity(self.size);
+        bytes.extend_from_slice(&self.bytes);
+        self.bytes = bytes;
+        true
+    }
+
+    /// Reads into the room; 0 is the end.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<io::Result<usize>> {
+        let free = self.bytes.capacity() - self.bytes.len();
+        let read = ready!(socket.poll_read(cx, &mut self.bytes))?;
+        self.filled = read == free;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Gives the memory back.
+    pub(crate) fn release(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+    use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
+
+    use super::*;
+
+    #[test]
+    fn grows_only_when_filled_and_only_under_the_lease() {
+        let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Store).unwrap());
+        let mut lease = budget.try_lease(Holder::Connections, 0).unwrap();
+        let mut buffer = Buffer::default();
+        assert!(buffer.room(BUFFER_MOST, Some(&mut lease)));
+        assert_eq!((buffer.bytes.capacity(), lease.bytes()), (BUFFER_LEAST, 0));
+        for expected in [8, 16, 32, 64, 64] {
+            buffer.bytes.resize(buffer.bytes.capacity(), 0);
+            buffer.filled = true;
+            buffer.bytes.advance(buffer.bytes.len());
+            assert!(buffer.room(BUFFER_MOST, Some(&mut lease)));
+            assert_eq!(buffer.size, expected << 10);
+            assert_eq!(lease.bytes(), (buffer.size - BUFFER_LEAST) as u64);
+            assert!(buffer.bytes.capacity() >= ROOM_LEAST);
+        }
+        buffer.bytes.resize(buffer.bytes.capacity(), 0);
+        assert!(!buffer.room(BUFFER_LEAST, None), "full, and nobody pays");
+    }
+
+    #[test]
+    fn what_was_consumed_is_used_again_even_when_the_rest_is_long() {
+        let mut buffer = Buffer::default();
+        assert!(buffer.room(BUFFER_LEAST, None));
+        buffer.bytes.resize(BUFFER_LEAST, 7);
+        buffer.bytes.advance(1000);
+        assert!(buffer.room(BUFFER_LEAST, None));
+        assert_eq!(buffer.bytes.len(), BUFFER_LEAST - 1000);
+        assert!(buffer.bytes.capacity() - buffer.bytes.len() >= 1000);
+        assert!(buffer.bytes.iter().all(|byte| *byte == 7));
+    }
+}

@@ -1,0 +1,136 @@
+//! Writes heads.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+use tidegate_base::clock;
+
+use super::relay::put_decimal;
+use crate::message::{Headers, Known, Response, reason, text};
+
+/// How a response's body is announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announce {
+    Length(u64),
+    Chunked,
+    /// Nothing: there is no body, or it ends with the connection.
+    Nothing,
+}
+
+/// Writes the head of `response`.
+pub(crate) fn response(out: &mut BytesMut, response: &Response, announce: Announce, connection: Option<&str>) {
+    out.reserve(256 + response.headers.raw().len());
+    out.extend_from_slice(b"HTTP/1.1 ");
+    put_decimal(out, u64::from(response.status));
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(reason(response.status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let nominated = response.headers.get(Known::Connection).is_some();
+    response.headers.write(out, |known, name| {
+        known != Known::ContentLength
+            && !known.is_hop_by_hop()
+            && !(nominated && hop_by_hop(&response.headers, known, name))
+    });
+    if response.headers.get(Known::Date).is_none() {
+        out.extend_from_slice(b"Date: ");
+        put_date(out);
+        out.extend_from_slice(b"\r\n");
+    }
+    match announce {
+        Announce::Length(bytes) => {
+            out.extend_from_slice(b"Content-Length: ");
+            put_decimal(out, bytes);
+            out.extend_from_slice(b"\r\n");
+        }
+        Announce::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Announce::Nothing => {}
+    }
+    if let Some(option) = connection {
+        out.extend_from_slice(b"Connection: ");
+        out.extend_from_slice(option.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether the `Connection` header of this message names the header `name`. The names that carry the message itself stay,
+/// whatever it says.
+pub(crate) fn hop_by_hop(headers: &Headers, known: Known, name: &[u8]) -> bool {
+    if matches!(known, Known::Host | Known::ContentLength | Known::ContentType | Known::XForwardedFor) {
+        return false;
+    }
+    headers.all(Known::Connection).flat_map(text::members).any(|option| option.eq_ignore_ascii_case(name))
+}
+
+thread_local! {
+    /// The date of this second. 29 bytes of text are made once a second, not once a response.
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+}
+
+fn put_date(out: &mut BytesMut) {
+    let now = clock::wall().as_secs();
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now {
+            (*second, *text) = (now, date(now));
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+}
+
+/// A date as HTTP writes it, for seconds since 1970.
+pub(crate) fn date(seconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March, in eras of 400 years: leap days come last, so months have a regular pattern.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (era * 400 + year, month + 2) } else { (era * 400 + year + 1, month - 10) };
+    let name = |names: &[&'static str], index: u64| {
+        usize::try_from(index).ok().and_then(|index| names.get(index).copied()).unwrap_or_default()
+    };
+    format!(
+        "{}, {of_month:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        name(&DAYS, days % 7),
+        name(&MONTHS, month),
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_behind() {
+        let mut answer = Response::new(200)
+            .with_header("X-Keep", "1")
+            .with_header("Connection", "close, X-Drop")
+            .with_header("x-drop", "1")
+            .with_header("Keep-Alive", "timeout=5")
+            .with_header("Content-Length", "77");
+        answer.headers.append_known(Known::Date, b"now");
+        let mut out = BytesMut::new();
+        response(&mut out, &answer, Announce::Length(3), None);
+        assert_eq!(&out[..], b"HTTP/1.1 200 OK\r\nX-Keep: 1\r\nDate: now\r\nContent-Length: 3\r\n\r\n");
+    }
+}

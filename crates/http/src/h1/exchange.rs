@@ -1,0 +1,136 @@
+//! One request and the way to answer it.
+
+use std::{future::poll_fn, net::SocketAddr, task::Poll};
+
+use bytes::{Bytes, BytesMut};
+use tidegate_base::Lease;
+
+use super::{
+    buffer::Buffer,
+    downstream::Downstream,
+    framing::Decoder,
+    relay::{Framing, Loaded, Relay},
+};
+use crate::message::{BodyError, Length, RequestHead};
+
+/// A request, and with it the connection it came on until it is answered. Cheap to move.
+pub struct Exchange {
+    pub(crate) inner: Box<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) down: Downstream,
+    pub(crate) head: RequestHead,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The body, when it was read whole.
+    pub(crate) buffered: Option<(Bytes, Lease)>,
+    pub(crate) keep_alive: bool,
+    pub(crate) answered: bool,
+    /// Heads on their way out, towards the client or an upstream.
+    pub(crate) tx: BytesMut,
+    /// Receive buffer of a call to an upstream, kept from one request to the next.
+    pub(crate) up_rx: Buffer,
+}
+
+impl Exchange {
+    pub fn head(&self) -> &RequestHead {
+        &self.inner.head
+    }
+
+    pub fn head_mut(&mut self) -> &mut RequestHead {
+        &mut self.inner.head
+    }
+
+    /// Address of the client; none on a unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.inner.peer
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.inner.answered
+    }
+
+    /// Length of the request's body, as far as it is announced.
+    pub fn body_length(&self) -> Length {
+        match (&self.inner.buffered, self.inner.down.decoder) {
+            (Some((bytes, _)), _) => Length::Known(bytes.len() as u64),
+            (None, Decoder::Done) => Length::Known(0),
+            (None, Decoder::Length(bytes)) => Length::Known(bytes),
+            (None, _) => Length::Unknown,
+        }
+    }
+
+    /// Sets the most bytes of this request's body; `None`: no limit.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] when the announced length is larger already: nothing of it has been read.
+    pub fn limit_body(&mut self, bytes_max: Option<u64>) -> Result<(), BodyError> {
+        self.inner.down.limit = bytes_max.unwrap_or(u64::MAX);
+        match self.body_length() {
+            Length::Known(bytes) if bytes > self.inner.down.limit => Err(BodyError::TooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the whole body, under a lease that lives as long as the request. The second call gives the same bytes.
+    ///
+    /// # Errors
+    /// [`BodyError`]: the body is lost, and the connection closes behind the answer.
+    pub async fn body(&mut self) -> Result<Bytes, BodyError> {
+        let inner = &mut *self.inner;
+        if let Some((bytes, _)) = &inner.buffered {
+            return Ok(bytes.clone());
+        }
+        let holder = inner.down.shared.config.holder;
+        let mut lease = inner.down.shared.budget.empty(holder);
+        let mut out = Vec::new();
+        if let Decoder::Length(bytes) = inner.down.decoder {
+            if bytes > inner.down.limit {
+                return Err(BodyError::TooLarge);
+            }
+            // All of it at once: who holds a part and waits for the rest holds others up.
+            let room = usize::try_from(bytes).map_err(|_| BodyError::TooLarge)?;
+            if !lease.try_grow(bytes) {
+                return Err(BodyError::NoMemory);
+            }
+            out.reserve_exact(room);
+        }
+        let mut relay = Relay::new(BytesMut::new(), Framing::Plain);
+        let down = &mut inner.down;
+        poll_fn(|cx| {
+            loop {
+                match down.poll_load(cx, &mut relay) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(Loaded::End)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(Loaded::More | Loaded::Data(_))) => {
+                        let mut paid = true;
+                        relay.take(&mut down.rx.bytes, |data| {
+                            let needed = out.len() + data.len();
+                            if needed > out.capacity() {
+                                let target = needed.max(out.capacity() * 2);
+                                paid = lease.try_grow((target - out.capacity()) as u64);
+                                if paid {
+                                    out.reserve_exact(target - out.len());
+                                }
+                            }
+                            if paid {
+                                out.extend_from_slice(data);
+                            }
+                        });
+                        if !paid {
+                            return Poll::Ready(Err(BodyError::NoMemory));
+                        }
+                        if relay.ended() {
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                }
+            }
+        })
+        .await?;
+        let bytes = Bytes::from(out);
+        inner.buffered = Some((bytes.clone(), lease));
+        Ok(bytes)
+    }
+}

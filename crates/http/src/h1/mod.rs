@@ -1,0 +1,41 @@
+//! HTTP/1.1: one task for a connection, and for what its requests ask of upstreams.
+//!
+//! [`serve`] runs a connection over a [`Service`], which gets each request as an [`Exchange`]. Handlers that answer small
+//! questions implement [`Handler`] instead and are made a service by [`Simple`].
+//!
+//! ```text
+//!   idle: a socket, no buffers ──readable──► active: buffers under one lease ──1 s without a byte──► idle
+//! ```
+
+mod buffer;
+mod downstream;
+mod encode;
+mod exchange;
+mod framing;
+mod head;
+mod parse;
+mod relay;
+mod respond;
+mod serve;
+mod shared;
+mod simple;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod timer;
+
+pub(crate) use buffer::{BUFFER_MOST, Buffer};
+pub(crate) use downstream::Downstream;
+pub(crate) use encode::hop_by_hop;
+pub(crate) use framing::Decoder;
+pub(crate) use head::{Scanned, Scanner};
+pub(crate) use parse::{ResponseHead, response as parse_response};
+pub(crate) use relay::{Framing, Relay, put_decimal};
+
+pub use exchange::Exchange;
+pub use head::{HeadError, HeadLimits};
+pub use respond::Lost;
+pub use serve::{Service, serve};
+pub use shared::{Config, Drain, Shared, Stats};
+pub use simple::{Handler, Request, Simple};
+pub use socket::Socket;

@@ -1,0 +1,235 @@
+//! Sends a response, with its framing, and decides whether the connection lives on.
+
+use std::{
+    future::poll_fn,
+    io::IoSlice,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_base::clock;
+
+use super::{
+    buffer::BUFFER_MOST,
+    downstream::{Downstream, Expect},
+    encode::{self, Announce},
+    exchange::{Exchange, Inner},
+    framing::Decoder,
+    relay::{Framing, Loaded, Relay, put_hex},
+    shared::Stats,
+};
+use crate::{
+    message::{Body, Known, Length, Method, Response, Version, text},
+    upstream::Call,
+};
+
+/// The client went away, or its answer had to be cut short. The connection is of no more use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer could not be sent to its end")]
+pub struct Lost;
+
+/// What of a request's body is read and dropped so that its connection can be kept.
+pub(crate) const DRAIN_BYTES_MAX: u64 = 64 << 10;
+
+/// Longest pause in what an upstream sends, where no deadline says less.
+const UPSTREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+impl Exchange {
+    /// Answers the request. Once, and before [`Service::handle`](super::Service::handle) gives the exchange back; else the
+    /// client gets a 500.
+    ///
+    /// Cancel safe only in that the connection then closes.
+    ///
+    /// # Errors
+    /// [`Lost`]; there is nothing left to do but to end.
+    pub async fn respond(&mut self, response: Response) -> Result<(), Lost> {
+        let inner = &mut *self.inner;
+        debug_assert!(!inner.answered, "a request has one answer");
+        inner.answered = true;
+        let sent = send(inner, response).await;
+        inner.keep_alive &= sent.is_ok();
+        sent
+    }
+}
+
+async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
+    if !(200..=599).contains(&response.status) {
+        response.status = 500;
+    }
+    let uploading = matches!(&response.body, Body::Upstream(call) if !call.upload.is_done());
+    inner.keep_alive &= may_keep(inner, uploading);
+    let old = inner.head.version == Version::Http10;
+    let bodyless = inner.head.method == Method::Head || matches!(response.status, 204 | 304);
+    let announce = match (response.body.length(), bodyless) {
+        (_, true) => announce_bodyless(&response),
+        (Length::Known(bytes), false) => Announce::Length(bytes),
+        (Length::Unknown, false) if old => Announce::Nothing,
+        (Length::Unknown, false) => Announce::Chunked,
+    };
+    // Without a length an answer to an old client ends with the connection.
+    inner.keep_alive &= bodyless || announce != Announce::Nothing;
+    let connection = match (inner.keep_alive, old) {
+        (false, _) => Some("close"),
+        (true, true) => Some("keep-alive"),
+        (true, false) => None,
+    };
+    let mut tx = std::mem::take(&mut inner.tx);
+    tx.clear();
+    encode::response(&mut tx, &response, announce, connection);
+    let framing = if announce == Announce::Chunked { Framing::Chunked } else { Framing::Plain };
+    match response.body {
+        Body::Upstream(mut call) => {
+            let mut relay = Relay::new(tx, framing);
+            let sent = relay_answer(&mut inner.down, &mut relay, &mut call).await;
+            inner.tx = relay.pre;
+            inner.up_rx = call.finish();
+            sent
+        }
+        _ if bodyless => write_all(inner, tx, Bytes::new()).await,
+        Body::Empty => write_all(inner, tx, Bytes::new()).await,
+        Body::Full(bytes) => write_all(inner, tx, bytes).await,
+        Body::Leased(bytes, _lease) => write_all(inner, tx, bytes).await,
+        Body::Chunks(mut chunks) => {
+            write_all(inner, tx, Bytes::new()).await?;
+            while let Some(chunk) = poll_fn(|cx| Body::poll_chunk(&mut chunks, cx)).await {
+                let chunk = chunk.map_err(|_| Lost)?;
+                if chunk.is_empty() {
+                    continue;
+                }
+                let mut size = std::mem::take(&mut inner.tx);
+                if framing == Framing::Chunked {
+                    put_hex(&mut size, chunk.len());
+                }
+                write_all(inner, size, chunk).await?;
+                if framing == Framing::Chunked {
+                    inner.tx.extend_from_slice(b"\r\n");
+                }
+            }
+            if framing == Framing::Chunked {
+                inner.tx.extend_from_slice(b"0\r\n\r\n");
+            }
+            let end = std::mem::take(&mut inner.tx);
+            write_all(inner, end, Bytes::new()).await
+        }
+    }
+}
+
+/// Whether the connection can serve another request after this answer, as far as can be known before it.
+fn may_keep(inner: &Inner, uploading: bool) -> bool {
+    let down = &inner.down;
+    let rest_is_small = match down.decoder {
+        Decoder::Done => true,
+        Decoder::Length(left) => left <= DRAIN_BYTES_MAX,
+        _ => false,
+    };
+    down.shared.config.keep_alive
+        && !down.shared.drain.is_draining()
+        && !down.closed
+        // Who was never told to send its body may send it or the next request: nobody could tell which.
+        && (down.expect == Expect::No || down.decoder.is_done())
+        && (rest_is_small || uploading || inner.buffered.is_some())
+}
+
+/// A HEAD's or 304's answer repeats the length that a GET's would have.
+fn announce_bodyless(response: &Response) -> Announce {
+    let announced = response.headers.get(Known::ContentLength).and_then(text::number);
+    match (response.status, announced, &response.body) {
+        (204, ..) => Announce::Nothing,
+        (_, Some(bytes), _) => Announce::Length(bytes),
+        (_, None, Body::Full(bytes)) => Announce::Length(bytes.len() as u64),
+        _ => Announce::Nothing,
+    }
+}
+
+/// Writes `head` and `body` in as few calls as the socket takes; a client that takes nothing for the stall timeout is lost.
+async fn write_all(inner: &mut Inner, mut head: BytesMut, mut body: Bytes) -> Result<(), Lost> {
+    let down = &mut inner.down;
+    let mut stalled: Option<Instant> = None;
+    let sent = poll_fn(|cx| {
+        while !head.is_empty() || !body.is_empty() {
+            let parts = [IoSlice::new(&head), IoSlice::new(&body)];
+            let parts = if head.is_empty() { &parts[1..] } else if body.is_empty() { &parts[..1] } else { &parts[..] };
+            match down.socket.poll_write(cx, parts) {
+                Poll::Ready(Ok(written)) => {
+                    let first = written.min(head.len());
+                    head.advance(first);
+                    body.advance(written - first);
+                    stalled = None;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
+                Poll::Pending => return poll_stall(cx, down, &mut stalled, None),
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await;
+    inner.tx = head;
+    sent
+}
+
+/// Ready, with [`Lost`], when nothing moved for the stall timeout or the deadline has come.
+fn poll_stall(
+    cx: &mut Context<'_>,
+    down: &mut Downstream,
+    stalled: &mut Option<Instant>,
+    limit: Option<Instant>,
+) -> Poll<Result<(), Lost>> {
+    let stall = *stalled.get_or_insert_with(clock::now) + down.shared.config.stall_timeout;
+    ready!(down.timer.poll(cx, limit.map_or(stall, |limit| limit.min(stall))));
+    Stats::add(&down.shared.stats.timeouts);
+    Poll::Ready(Err(Lost))
+}
+
+/// Carries an upstream's body to the client, while what is left of the request's body goes the other way.
+async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call) -> Result<(), Lost> {
+    let mut stalled: Option<Instant> = None;
+    poll_fn(|cx| {
+        // An upload that fails now ends by itself: the answer goes on, and the connections are not used again.
+        if !call.upload.is_done() && let Poll::Ready(Err(_)) = call.upload.poll(cx, down, &mut call.socket) {
+            call.keep_alive = false;
+            call.upload.give_up();
+        }
+        let mut upstream_waits = false;
+        loop {
+            if relay.loadable() {
+                match relay.load(&mut call.decoder, &mut call.rx.bytes).map_err(|_| Lost)? {
+                    Loaded::Data(bytes) => call.count(bytes)?,
+                    Loaded::End => {}
+                    Loaded::More => match call.poll_fill(cx, down.lease.as_mut(), BUFFER_MOST) {
+                        Poll::Ready(Ok(true)) => {
+                            stalled = None;
+                            continue;
+                        }
+                        Poll::Ready(Ok(false)) => {
+                            relay.end();
+                        }
+                        Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
+                        Poll::Pending => upstream_waits = true,
+                    },
+                }
+            }
+            if relay.pending() {
+                match relay.poll_write(cx, &mut down.socket, &mut call.rx.bytes) {
+                    Poll::Ready(Ok(())) => stalled = None,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
+                    Poll::Pending => return poll_stall(cx, down, &mut stalled, call.deadline),
+                }
+            }
+            if relay.ended() {
+                return Poll::Ready(Ok(()));
+            }
+            if upstream_waits {
+                break;
+            }
+        }
+        if call.upload.is_done() && down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Lost));
+        }
+        let pause = *stalled.get_or_insert_with(clock::now) + UPSTREAM_PAUSE_MAX;
+        ready!(down.timer.poll(cx, call.deadline.map_or(pause, |deadline| deadline.min(pause))));
+        Stats::add(&down.shared.stats.timeouts);
+        Poll::Ready(Err(Lost))
+    })
+    .await
+}

@@ -1,0 +1,257 @@
+//! The life of a connection.
+
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, BytesMut};
+use tidegate_base::clock;
+
+use super::{
+    buffer::Buffer,
+    downstream::{Downstream, Wait},
+    exchange::{Exchange, Inner},
+    parse,
+    relay::{Framing, Loaded, Relay},
+    respond::DRAIN_BYTES_MAX,
+    shared::{Shared, Stats},
+    socket::Socket,
+};
+use crate::message::{BodyError, RequestHead, Response, reason};
+
+/// Bytes of a sleeping connection: its task, its socket in the reactor, and the kernel's least.
+const IDLE_BYTES: u64 = 2 << 10;
+/// What an active one holds besides: two receive buffers, two heads and their lists, the future of a request.
+const ACTIVE_BYTES: u64 = 20 << 10;
+/// An active connection without a byte for this long goes to sleep. Long enough that a busy one never does, short enough
+/// that many quiet ones hold nothing.
+const QUIET: Duration = Duration::from_secs(1);
+/// Until the client has read an answer that came before its body was read, and closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What answers requests.
+pub trait Service: 'static {
+    /// Answers with [`Exchange::respond`] and gives the exchange back.
+    fn handle(&self, exchange: Exchange) -> impl Future<Output = Exchange>;
+}
+
+/// Whether a connection goes on.
+enum Next {
+    Sleep,
+    Close,
+}
+
+/// Serves one connection until it ends. `already_read` is what was read from it to see that it speaks HTTP/1.
+pub async fn serve<S: Service>(
+    socket: impl Into<Socket>,
+    already_read: BytesMut,
+    peer: Option<SocketAddr>,
+    service: Rc<S>,
+    shared: Rc<Shared>,
+) {
+    Stats::add(&shared.stats.connections);
+    let Some(_lease) = shared.budget.try_lease(shared.config.holder, IDLE_BYTES) else {
+        Stats::add(&shared.stats.no_memory);
+        return;
+    };
+    let mut exchange = Exchange {
+        inner: Box::new(Inner {
+            down: Downstream::new(socket.into(), already_read, Rc::clone(&shared)),
+            head: RequestHead::default(),
+            peer,
+            buffered: None,
+            keep_alive: true,
+            answered: false,
+            tx: BytesMut::new(),
+            up_rx: Buffer::default(),
+        }),
+    };
+    let mut idle_until = clock::now() + shared.config.idle_timeout;
+    loop {
+        if exchange.inner.down.rx.bytes.is_empty() && !awake(&mut exchange, idle_until).await {
+            return;
+        }
+        exchange.inner.down.lease = shared.budget.try_lease(shared.config.holder, ACTIVE_BYTES);
+        if exchange.inner.down.lease.is_none() {
+            Stats::add(&shared.stats.no_memory);
+            refuse(&mut exchange).await;
+            return;
+        }
+        // Boxed, so that a sleeping connection does not hold the room of a request's futures.
+        let next;
+        (exchange, next) = Box::pin(active(exchange, &*service)).await;
+        match next {
+            Next::Close => return,
+            Next::Sleep => {
+                let inner = &mut *exchange.inner;
+                inner.down.sleep();
+                (inner.head, inner.tx, inner.up_rx) = (RequestHead::default(), BytesMut::new(), Buffer::default());
+                idle_until = clock::now() + shared.config.idle_timeout;
+            }
+        }
+    }
+}
+
+/// Sleeps until bytes come: true; false when the connection is to end.
+async fn awake(exchange: &mut Exchange, until: Instant) -> bool {
+    let down = &mut exchange.inner.down;
+    let shared = Rc::clone(&down.shared);
+    let readable = poll_fn(|cx| match down.socket.poll_readable(cx) {
+        Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+        Poll::Pending => down.timer.poll(cx, until).map(|()| false),
+    });
+    tokio::select! {
+        biased;
+        () = shared.drain.started() => false,
+        readable = readable => readable,
+    }
+}
+
+/// No memory for the request: a short answer that needs none.
+async fn refuse(exchange: &mut Exchange) {
+    let text = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let down = &mut exchange.inner.down;
+    // One try: who does not take 80 bytes at once gets none.
+    let sent = poll_fn(|cx| {
+        Poll::Ready(matches!(down.socket.poll_write(cx, &[std::io::IoSlice::new(text)]), Poll::Ready(Ok(_))))
+    });
+    if sent.await {
+        linger(exchange).await;
+    }
+}
+
+async fn active<S: Service>(mut exchange: Exchange, service: &S) -> (Exchange, Next) {
+    loop {
+        let (start, end) = match wait_for_head(&mut exchange).await {
+            Wait::Head { start, end } => (start, end),
+            Wait::Quiet => return (exchange, Next::Sleep),
+            Wait::Closed => return (exchange, Next::Close),
+            Wait::Slow => {
+                Stats::add(&exchange.inner.down.shared.stats.timeouts);
+                return (reject(exchange, 408, "the head came too slowly").await, Next::Close);
+            }
+            Wait::Bad(error) => return (reject(exchange, error.status(), &error.to_string()).await, Next::Close),
+        };
+        let inner = &mut *exchange.inner;
+        let head = inner.down.rx.bytes.get(start..end).unwrap_or_default();
+        let framing = parse::request(head, &mut inner.head);
+        inner.down.rx.bytes.advance(end);
+        let framing = match framing {
+            Ok(framing) => framing,
+            Err(error) => return (reject(exchange, error.status(), &error.to_string()).await, Next::Close),
+        };
+        let limit = inner.down.shared.config.body_bytes_max;
+        inner.down.begin_body(framing.decoder, framing.expects_continue, limit);
+        (inner.keep_alive, inner.answered) = (framing.keep_alive, false);
+        Stats::add(&inner.down.shared.stats.requests);
+        exchange = service.handle(exchange).await;
+        if !exchange.inner.answered && exchange.respond(Response::text(500, reason(500))).await.is_err() {
+            return (exchange, Next::Close);
+        }
+        exchange.inner.buffered = None;
+        if !exchange.inner.keep_alive {
+            linger(&mut exchange).await;
+            return (exchange, Next::Close);
+        }
+        if !exchange.inner.down.decoder.is_done() && discard(&mut exchange).await.is_err() {
+            return (exchange, Next::Close);
+        }
+        // Between requests, and only there, a grown buffer is given back.
+        exchange.inner.trim();
+    }
+}
+
+async fn wait_for_head(exchange: &mut Exchange) -> Wait {
+    let down = &mut exchange.inner.down;
+    let (mut quiet_at, mut head_until) = (None, None);
+    poll_fn(|cx| {
+        let quiet_at = *quiet_at.get_or_insert_with(|| clock::now() + QUIET);
+        down.poll_head(cx, quiet_at, &mut head_until)
+    })
+    .await
+}
+
+/// Answers a request that could not be read, and ends the connection.
+async fn reject(mut exchange: Exchange, status: u16, text: &str) -> Exchange {
+    Stats::add(&exchange.inner.down.shared.stats.bad_heads);
+    exchange.inner.keep_alive = false;
+    exchange.inner.answered = false;
+    exchange.inner.head.clear();
+    exchange.inner.down.rx.bytes.clear();
+    if exchange.respond(Response::text(status, format!("{text}\n"))).await.is_ok() {
+        linger(&mut exchange).await;
+    }
+    exchange
+}
+
+/// Reads what is left of a small body.
+async fn discard(exchange: &mut Exchange) -> Result<(), BodyError> {
+    let down = &mut exchange.inner.down;
+    down.limit = DRAIN_BYTES_MAX.saturating_add(down.limit);
+    let mut relay = Relay::new(BytesMut::new(), Framing::Plain);
+    poll_fn(|cx| {
+        loop {
+            match std::task::ready!(down.poll_load(cx, &mut relay))? {
+                Loaded::End => return Poll::Ready(Ok(())),
+                Loaded::More | Loaded::Data(_) => relay.take(&mut down.rx.bytes, |_| ()),
+            }
+            if relay.ended() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    })
+    .await
+}
+
+/// Says that no more comes and waits a moment for the client to close. To close a socket with unread bytes resets it, and
+/// the client may then lose the answer.
+async fn linger(exchange: &mut Exchange) {
+    let down = &mut exchange.inner.down;
+    let until = clock::now() + LINGER;
+    let mut dropped: u64 = 0;
+    let mut told = false;
+    poll_fn(|cx| {
+        if !told {
+            match down.socket.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => told = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return down.timer.poll(cx, until),
+            }
+        }
+        while !down.closed && dropped < 1 << 20 {
+            down.rx.bytes.clear();
+            if !down.rx.room(super::BUFFER_MOST, None) {
+                return Poll::Ready(());
+            }
+            match down.rx.poll_read(cx, &mut down.socket) {
+                Poll::Ready(Ok(0) | Err(_)) => down.closed = true,
+                Poll::Ready(Ok(read)) => dropped += read as u64,
+                Poll::Pending => return down.timer.poll(cx, until),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+impl Inner {
+    /// Gives back what one large request made grow.
+    fn trim(&mut self) {
+        let Some(lease) = &mut self.down.lease else { return };
+        if lease.bytes() > ACTIVE_BYTES && self.down.rx.bytes.is_empty() {
+            self.down.rx.release();
+            self.up_rx.release();
+            lease.shrink_to(ACTIVE_BYTES);
+        }
+        if self.tx.capacity() > 4 << 10 {
+            self.tx = BytesMut::new();
+        }
+        if self.head.headers.allocated() > 8 << 10 {
+            self.head = RequestHead::default();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::{RecvStream, server};
+use http::{Request, Response};
+use tidegate_base::{Holder, clock};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Conn, Exchange, task::CallTask, wire::Wire};
+use crate::grpc::{Call, Chunk, Head, Service, Status, check_head, refusal};
+
+/// Window of a stream, and least window of a connection.
+const WINDOW: u32 = 64 << 10;
+/// Window of a stream while more than half of the request holder is taken: 64 waiting uploads hold 1 MiB instead of 4.
+const WINDOW_SCARCE: u32 = 16 << 10;
+/// Read from the socket before the streams have their turn: bounds what one burst of tiny frames can queue.
+const READ_PER_TURN: usize = 32 << 10;
+const HEADER_LIST_MAX: u32 = 16 << 10;
+/// A socket that takes nothing holds this much of an answer for each stream, under the answer's lease.
+const SEND_BUFFER: usize = 32 << 10;
+/// Shortage (256 bytes less its length) that unread small frames may add up to before `h2` ends the connection. Clients
+/// send the keep-alives of all their leases at once, so its automatic value is too small by far.
+const DATA_FRAME_BUDGET: usize = 1 << 20;
+/// A client that does not finish the exchange of settings is not kept.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Serves one connection until it ends; `first` is what was read of it already.
+pub(crate) async fn serve<T>(io: T, first: BytesMut, conn: Rc<Conn>, service: Rc<dyn Service>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let streams_max = conn.local.net.capacity.streams_per_connection;
+    let mut builder = server::Builder::new();
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(streams_max)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        // Clients cancel many calls at once: that is no attack.
+        .max_pending_accept_reset_streams(streams_max as usize)
+        .max_concurrent_reset_streams(streams_max as usize)
+        .max_local_error_reset_streams(None);
+    let allowance = Rc::new(Cell::new(usize::MAX));
+    let wire = Wire::new(io, first, Rc::clone(&allowance), Rc::clone(&conn.local));
+    let handshake = tokio::time::timeout(HANDSHAKE_MAX, builder.handshake::<_, Chunk>(wire));
+    let Ok(Ok(h2)) = handshake.await else { return };
+    let calls = FuturesUnordered::new();
+    let mut driver =
+        Driver { h2, conn: Rc::clone(&conn), service, calls, window: WINDOW, stream_window: WINDOW, draining: false };
+    let mut drain = pin!(conn.local.drained());
+    poll_fn(|cx| {
+        if !driver.draining && drain.as_mut().poll(cx).is_ready() {
+            driver.draining = true;
+            driver.h2.graceful_shutdown();
+        }
+        allowance.set(READ_PER_TURN);
+        driver.turn(cx)
+    })
+    .await;
+}
+
+struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
+    h2: server::Connection<Wire<T>, Chunk>,
+    conn: Rc<Conn>,
+    service: Rc<dyn Service>,
+    calls: FuturesUnordered<CallTask>,
+    /// Window of the connection as it was set last, and of its streams.
+    window: u32,
+    stream_window: u32,
+    draining: bool,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.h2.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.start(request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "an HTTP/2 connection ended");
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {}
+        self.follow();
+        Poll::Pending
+    }
+
+    fn start(&mut self, request: Request<RecvStream>, mut respond: server::SendResponse<Chunk>) {
+        let (parts, body) = request.into_parts();
+        let (response, code) = match check_head(&parts) {
+            Head::Call { timeout } => {
+                if self.conn.open_stream() {
+                    let deadline = timeout.and_then(|timeout| clock::now().checked_add(timeout));
+                    let exchange = Rc::new(Exchange::new(Rc::clone(&self.conn), body, respond, deadline));
+                    let call = Call::new(Rc::clone(&exchange), parts.uri, parts.headers);
+                    let service = Rc::clone(&self.service);
+                    self.calls.push(CallTask::start(|| service.call(call), exchange));
+                    return;
+                }
+                (refusal(&Status::TOO_MANY_REQUESTS), Status::TOO_MANY_REQUESTS.code)
+            }
+            Head::Refused(status) => (refusal(&status), status.code),
+            Head::NotGrpc(status) => {
+                let mut response = Response::new(());
+                *response.status_mut() = status;
+                (response, crate::grpc::Code::Unknown)
+            }
+        };
+        self.conn.local.stats().ended(code);
+        if respond.send_response(response, true).is_err() {
+            tracing::trace!("a stream was reset before it was refused");
+        }
+    }
+
+    /// Lets the windows follow what the calls hold.
+    fn follow(&mut self) {
+        self.conn.settle_held();
+        // At most 2 MiB and what came in this turn, so the sum is far from the limit of a window.
+        let window = WINDOW + u32::try_from(self.conn.held()).unwrap_or(u32::MAX / 4);
+        if window != self.window {
+            self.window = window;
+            self.h2.set_target_window_size(window);
+        }
+        let wanted = if self.scarce() { WINDOW_SCARCE } else { WINDOW };
+        // Fails while the client has not acknowledged the last change: a later turn tries again.
+        if wanted != self.stream_window && self.h2.set_initial_window_size(wanted).is_ok() {
+            self.stream_window = wanted;
+        }
+    }
+
+    fn scarce(&self) -> bool {
+        let net = &self.conn.local.net;
+        net.budget.used(Holder::Requests) > net.budget.limits().floor(Holder::Requests) / 2
+    }
+}

@@ -1,0 +1,174 @@
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use h2::{Reason, RecvStream, server::SendResponse};
+
+use super::{Conn, inbox::Inbox, outbox::Outbox};
+use crate::grpc::{Chunk, Code, Gone, PREFIX_LEN, Status};
+
+/// One stream, shared by the call that answers it and by the task that watches over the call.
+pub(crate) struct Exchange {
+    conn: Rc<Conn>,
+    inbox: RefCell<Inbox>,
+    outbox: RefCell<Outbox>,
+    deadline: Option<Instant>,
+    /// A message of it waits for its lease.
+    waits: Cell<bool>,
+}
+
+/// Result of waiting for bytes of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// As many as were asked for are here.
+    Enough,
+    /// The client sends no more, and this many are here, fewer than were asked for.
+    Ended(usize),
+}
+
+impl Exchange {
+    pub(super) fn new(
+        conn: Rc<Conn>,
+        body: RecvStream,
+        respond: SendResponse<Chunk>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let (inbox, outbox) = (RefCell::new(Inbox::new(body)), RefCell::new(Outbox::new(respond)));
+        Self { conn, inbox, outbox, deadline, waits: Cell::new(false) }
+    }
+
+    pub(crate) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.get()
+    }
+
+    pub(crate) fn set_waits(&self, waits: bool) {
+        if waits && !self.waits.get() {
+            self.conn.local.stats().waited.add(1);
+        }
+        self.waits.set(waits);
+    }
+
+    pub(crate) fn poll_fill(&self, wanted: usize, cx: &mut Context<'_>) -> Poll<Result<Filled, Status>> {
+        let mut inbox = self.inbox.borrow_mut();
+        loop {
+            let available = inbox.available();
+            if available >= wanted {
+                return Poll::Ready(Ok(Filled::Enough));
+            }
+            match inbox.poll_frame(&self.conn, cx)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ok(Filled::Ended(available))),
+                Poll::Pending => {
+                    keep(&mut inbox.reader, cx.waker());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn available(&self) -> usize {
+        self.inbox.borrow().available()
+    }
+
+    pub(crate) fn take_prefix(&self) -> [u8; PREFIX_LEN] {
+        self.inbox.borrow_mut().take_prefix(&self.conn)
+    }
+
+    pub(crate) fn take_bytes(&self, len: usize) -> Bytes {
+        self.inbox.borrow_mut().take_bytes(&self.conn, len)
+    }
+
+    pub(crate) fn move_into(&self, out: &mut BytesMut, most: usize) {
+        self.inbox.borrow_mut().move_into(&self.conn, out, most);
+    }
+
+    pub(crate) fn poll_room(&self, want: usize, cx: &mut Context<'_>) -> Poll<Result<usize, Gone>> {
+        let mut outbox = self.outbox.borrow_mut();
+        let room = outbox.poll_room(want, cx);
+        if room.is_pending() {
+            keep(&mut outbox.waiter, cx.waker());
+        }
+        room
+    }
+
+    pub(crate) fn send(&self, chunk: Chunk) -> Result<(), Gone> {
+        self.outbox.borrow_mut().send(chunk)
+    }
+
+    /// A whole answer: head, one piece of data, trailers. `h2` writes them together.
+    pub(crate) fn reply(&self, chunk: Chunk) -> Result<(), Gone> {
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.send(chunk)?;
+        outbox.finish(&Status::OK);
+        if outbox.outcome() == Some(Code::Ok) { Ok(()) } else { Err(Gone) }
+    }
+
+    pub(crate) fn finish(&self, status: &Status) {
+        self.outbox.borrow_mut().finish(status);
+    }
+
+    pub(crate) fn reset(&self) {
+        self.outbox.borrow_mut().reset(Reason::INTERNAL_ERROR, Code::Internal);
+    }
+
+    /// How the call ended, once it has.
+    pub(super) fn outcome(&self) -> Option<Code> {
+        self.outbox.borrow().outcome()
+    }
+
+    /// Wakes those inside of the call that do not wait with the call's own waker: `h2` knows one waker a stream.
+    pub(super) fn wake_inner(&self, own: &Waker) {
+        let waiters = [self.inbox.borrow_mut().reader.take(), self.outbox.borrow_mut().waiter.take()];
+        waiters.into_iter().flatten().filter(|waker| !waker.will_wake(own)).for_each(Waker::wake);
+    }
+
+    pub(super) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outbox.borrow_mut().poll_reset(cx)
+    }
+
+    /// Takes what the call left unread out of `h2`, and charges it to the connection.
+    ///
+    /// # Errors
+    /// The status to end the call with, when the client has reset it or holds too much.
+    pub(super) fn pull(&self, cx: &mut Context<'_>) -> Result<(), Status> {
+        let mut inbox = self.inbox.borrow_mut();
+        if inbox.ended() && inbox.available() == 0 {
+            return Ok(());
+        }
+        let news = inbox.pull(&self.conn, cx)?;
+        if news || inbox.available() > 0 {
+            if !self.conn.charge_held() {
+                return Err(Status::TOO_MANY_REQUESTS);
+            }
+            if news && let Some(reader) = inbox.reader.take() {
+                drop(inbox);
+                reader.wake();
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was not read.
+    pub(super) fn clear(&self) {
+        self.inbox.borrow_mut().clear(&self.conn);
+    }
+}
+
+fn keep(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(old) => old.clone_from(waker),
+        none => *none = Some(waker.clone()),
+    }
+}

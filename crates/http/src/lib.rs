@@ -1,0 +1,16 @@
+//! The one HTTP stack: every listener of the store and of the gateway is served by what is in here.
+//!
+//! - [`io`]: the I/O threads, one single-threaded runtime each.
+//! - [`conn`]: listeners, the dealing of connections to threads, HTTP/1 or HTTP/2 by the first bytes, draining, counters.
+//! - [`grpc`]: calls over HTTP/2, each message under a lease that is taken before its bytes are pulled.
+//! - [`h1`], [`message`], [`upstream`]: HTTP/1.1 on both sides of one task, and the messages between them.
+//! - [`admission`]: who may take bytes next when a holder of the budget is full.
+
+pub mod admission;
+pub mod conn;
+pub mod grpc;
+mod http2;
+pub mod h1;
+pub mod io;
+pub mod message;
+pub mod upstream;

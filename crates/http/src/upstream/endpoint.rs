@@ -1,0 +1,134 @@
+//! Where an upstream is.
+
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// A server's URL, and the addresses its name stands for.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Host and port as the URL has them: the `Host` header where the server's is wanted.
+    authority: String,
+    host: String,
+    port: u16,
+    /// Path of the URL, put before each request's path as it is; without a `/` alone.
+    base: String,
+    literal: bool,
+    addresses: RwLock<Arc<[SocketAddr]>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    #[error("\"{0}\" is no URL of a server: write http://HOST:PORT")]
+    Malformed(String),
+    #[error("https to servers is not supported yet")]
+    Https,
+}
+
+impl Endpoint {
+    /// Reads `http://HOST[:PORT][/PATH]`. Does not look the name up.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        let wrong = || EndpointError::Malformed(url.to_owned());
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => {}
+            "https" => return Err(EndpointError::Https),
+            _ => return Err(wrong()),
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        let clean = path.bytes().all(|byte| byte > 0x20 && byte < 0x7f && !b"?#".contains(&byte));
+        if authority.is_empty() || !authority.bytes().all(good) || !clean {
+            return Err(wrong());
+        }
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
+                (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?)
+            }
+            _ => (authority, 80),
+        };
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        let literal = host.parse::<IpAddr>().ok();
+        let is_v6 = literal.is_some_and(|ip| ip.is_ipv6());
+        if host.is_empty() || is_v6 != bracketed.is_some() || (!is_v6 && host.contains([':', '[', ']'])) {
+            return Err(wrong());
+        }
+        Ok(Self {
+            authority: authority.to_owned(),
+            host: host.to_owned(),
+            port,
+            base: if path == "/" { String::new() } else { path.to_owned() },
+            literal: literal.is_some(),
+            addresses: RwLock::new(literal.map(|ip| SocketAddr::new(ip, port)).into_iter().collect()),
+        })
+    }
+
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Whether the URL has an address and not a name.
+    pub fn is_literal(&self) -> bool {
+        self.literal
+    }
+
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks the name up and keeps what it finds; keeps the old addresses when nothing is found. Blocks: not for an I/O
+    /// thread.
+    ///
+    /// # Errors
+    /// What the system's resolver says.
+    pub fn resolve(&self) -> std::io::Result<()> {
+        if self.literal {
+            return Ok(());
+        }
+        let found: Arc<[SocketAddr]> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        if !found.is_empty() {
+            *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = found;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_servers_are_read() {
+        let check = |url: &str, authority: &str, base: &str, address: Option<&str>| {
+            let endpoint = Endpoint::parse(url).unwrap();
+            assert_eq!((endpoint.authority(), endpoint.base()), (authority, base), "{url}");
+            let address = address.map(|address| address.parse().unwrap());
+            assert_eq!(endpoint.addresses().first().copied(), address, "{url}");
+        };
+        check("http://127.0.0.1:9095", "127.0.0.1:9095", "", Some("127.0.0.1:9095"));
+        check("HTTP://127.0.0.1/", "127.0.0.1", "", Some("127.0.0.1:80"));
+        check("http://[::1]:8080/base/", "[::1]:8080", "/base/", Some("[::1]:8080"));
+        check("http://[::1]", "[::1]", "", Some("[::1]:80"));
+        check("http://backend.test:81/a", "backend.test:81", "/a", None);
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_server_is_refused() {
+        for url in [
+            "127.0.0.1:8888", "http://", "http:///x", "http://a b", "http://a:0", "http://a:99999", "http://a:x", "ftp://a",
+            "http://u@a", "http://::1", "http://a/x?y", "http://a\r\n", "http://[a]:1:2",
+        ] {
+            assert!(matches!(Endpoint::parse(url), Err(EndpointError::Malformed(_))), "{url}");
+        }
+        assert_eq!(Endpoint::parse("https://a").unwrap_err(), EndpointError::Https);
+    }
+}

@@ -1,0 +1,18 @@
+//! Calls to upstreams, on the task of the request that asks for them.
+//!
+//! Connections are kept by the thread that made them ([`Pools`]): taking one costs no lock and wakes nobody. Whether a kept
+//! one is still alive is asked of the reactor's memory, not of the system: an upstream that closed has made the socket
+//! readable, and so has one that sent what nobody asked for.
+
+mod call;
+mod client;
+mod endpoint;
+mod pool;
+mod send;
+mod upload;
+
+pub use call::Call;
+pub use client::{Answer, Client, ClientError};
+pub use endpoint::{Endpoint, EndpointError};
+pub use pool::{PoolLimits, Pools};
+pub use send::{Outgoing, SendError, send};

@@ -1,0 +1,108 @@
+//! Kept connections of one thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use tidegate_base::{Budget, Holder, Lease, clock};
+
+use crate::h1::Socket;
+
+/// A kept connection: its entry here, in the reactor, and the kernel's least.
+const KEPT_BYTES: u64 = 1 << 10;
+
+/// Limits of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolLimits {
+    /// Most connections kept for one endpoint.
+    pub per_endpoint_max: usize,
+    /// Most connections kept in all.
+    pub total_max: usize,
+    /// How long one is kept unused.
+    pub idle: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { per_endpoint_max: 1024, total_max: 10_240, idle: Duration::from_secs(90) }
+    }
+}
+
+struct Kept {
+    socket: Socket,
+    since: Instant,
+    _lease: Lease,
+}
+
+/// Connections to the endpoints of one owner, numbered by it, on one thread. When a limit is reached, or no memory is free,
+/// a connection is closed instead of kept.
+pub struct Pools {
+    kept: RefCell<Vec<Vec<Kept>>>,
+    count: Cell<usize>,
+    limits: PoolLimits,
+    budget: Budget,
+    holder: Holder,
+}
+
+impl Pools {
+    pub fn new(endpoints: usize, limits: PoolLimits, budget: Budget, holder: Holder) -> Rc<Self> {
+        let kept = RefCell::new((0..endpoints).map(|_| Vec::new()).collect());
+        Rc::new(Self { kept, count: Cell::new(0), limits, budget, holder })
+    }
+
+    /// Connections kept now.
+    pub fn len(&self) -> usize {
+        self.count.get()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The connection used last that is still silent and open.
+    pub(crate) fn take(&self, endpoint: usize) -> Option<Socket> {
+        let mut kept = self.kept.borrow_mut();
+        let list = kept.get_mut(endpoint)?;
+        while let Some(mut entry) = list.pop() {
+            self.count.set(self.count.get() - 1);
+            if is_silent(&mut entry.socket) {
+                return Some(entry.socket);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn put(&self, endpoint: usize, mut socket: Socket) {
+        let mut kept = self.kept.borrow_mut();
+        let Some(list) = kept.get_mut(endpoint) else { return };
+        let full = list.len() >= self.limits.per_endpoint_max || self.count.get() >= self.limits.total_max;
+        if full || !is_silent(&mut socket) {
+            return;
+        }
+        let Some(lease) = self.budget.try_lease(self.holder, KEPT_BYTES) else { return };
+        list.push(Kept { socket, since: clock::now(), _lease: lease });
+        self.count.set(self.count.get() + 1);
+    }
+
+    /// Closes what was kept too long, and what the other side has closed.
+    pub fn sweep(&self, now: Instant) {
+        for list in self.kept.borrow_mut().iter_mut() {
+            let before = list.len();
+            list.retain_mut(|entry| {
+                now.saturating_duration_since(entry.since) < self.limits.idle && is_silent(&mut entry.socket)
+            });
+            if list.is_empty() {
+                *list = Vec::new();
+            }
+            self.count.set(self.count.get() - (before - list.len()));
+        }
+    }
+}
+
+/// Nothing came on the socket, not even its end, as far as the reactor has been told.
+fn is_silent(socket: &mut Socket) -> bool {
+    socket.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
+}

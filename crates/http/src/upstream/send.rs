@@ -1,0 +1,303 @@
+//! Sends a request to an upstream and waits for the head of the answer.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_base::clock;
+use tokio::net::TcpStream;
+
+use super::{
+    call::Call,
+    endpoint::Endpoint,
+    pool::Pools,
+    upload::{Upload, UploadError},
+};
+use crate::{
+    h1::{
+        Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner, Socket,
+        hop_by_hop, parse_response, put_decimal,
+    },
+    message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
+};
+
+/// Until a connection is made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the answer to a client that has closed its side is waited for. It may only have sent all it had to say.
+const HALF_CLOSED_MAX: Duration = Duration::from_secs(60);
+/// Interim answers (1xx) in front of one answer.
+const INTERIM_MAX: usize = 16;
+/// An upstream's head may be larger than a client's: it is ours.
+const HEAD: HeadLimits = HeadLimits { bytes_max: 32 << 10, headers_max: 200 };
+
+/// How a request goes out.
+pub struct Outgoing<'a> {
+    pub endpoint: &'a Endpoint,
+    /// Number of the endpoint in its pools.
+    pub number: usize,
+    /// The `Host` header; `None`: the client's.
+    pub host: Option<&'a str>,
+    /// By when the whole answer must have come.
+    pub deadline: Option<Instant>,
+    /// Most bytes of the answer's body; `None`: no limit.
+    pub answer_bytes_max: Option<u64>,
+}
+
+/// Why there is no answer. The client has been sent nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    #[error("the server's name is not resolved")]
+    NoAddress,
+    #[error("cannot connect: {0:?}")]
+    Connect(std::io::ErrorKind),
+    /// It closed, or reset, before an answer came.
+    #[error("the server closed the connection without an answer")]
+    NoAnswer,
+    #[error("the server's answer is malformed: {0}")]
+    BadAnswer(#[from] HeadError),
+    #[error("the deadline has passed")]
+    Timeout,
+    #[error("the client closed the connection")]
+    ClientGone,
+    #[error("the request's body cannot be read: {0}")]
+    ClientBody(BodyError),
+    #[error("the answer is larger than the limit")]
+    TooLarge,
+    #[error("no memory is free for the answer")]
+    NoMemory,
+}
+
+/// Sends the request of `exchange` on a kept connection, or a new one, and waits for the head of the answer; its body stays
+/// in the response and is read when that is sent.
+///
+/// A kept connection may have been closed by the other side at this very moment: when not a byte of the answer came, the
+/// method is idempotent and no byte of a streamed body was taken, the request is sent once more on a new connection.
+///
+/// # Errors
+/// [`SendError`].
+pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange) -> Result<Response, SendError> {
+    let inner = &mut *exchange.inner;
+    let length = match (&inner.buffered, inner.down.decoder) {
+        (Some((bytes, _)), _) => Length::Known(bytes.len() as u64),
+        (None, Decoder::Done) => Length::Known(0),
+        (None, Decoder::Length(bytes)) => Length::Known(bytes),
+        (None, _) => Length::Unknown,
+    };
+    let whole = inner.buffered.is_some() || length == Length::Known(0);
+    let may_repeat = inner.head.method.is_idempotent() && whole;
+    let mut kept = pools.take(out.number);
+    loop {
+        let reused = kept.is_some();
+        let mut socket = match kept.take() {
+            Some(socket) => socket,
+            None => connect(out, &mut inner.down).await?,
+        };
+        let mut tx = std::mem::take(&mut inner.tx);
+        tx.clear();
+        encode(&mut tx, &inner.head, out, length);
+        let mut upload = if whole {
+            let body = inner.buffered.as_ref().map(|(bytes, _)| bytes.clone()).unwrap_or_default();
+            Upload::Whole { head: tx, body }
+        } else {
+            let framing = if length == Length::Unknown { Framing::Chunked } else { Framing::Plain };
+            Upload::Stream(Relay::new(tx, framing))
+        };
+        let mut rx = std::mem::take(&mut inner.up_rx);
+        rx.bytes.clear();
+        let mut answer = Waiting { out, method: inner.head.method, scanner: Scanner::default(), interim: 0, touched: false };
+        let got = answer.head(&mut inner.down, &mut socket, &mut upload, &mut rx).await;
+        match got {
+            Ok((head, headers)) => {
+                if let (Some(limit), Some(length)) = (out.answer_bytes_max, head.length)
+                    && length > limit
+                    && !head.decoder.is_done()
+                {
+                    return Err(SendError::TooLarge);
+                }
+                let call = Call {
+                    socket,
+                    rx,
+                    decoder: head.decoder,
+                    upload,
+                    keep_alive: head.keep_alive,
+                    deadline: out.deadline,
+                    limit: out.answer_bytes_max.unwrap_or(u64::MAX),
+                    received: 0,
+                    pools: Rc::clone(pools),
+                    endpoint: out.number,
+                };
+                return Ok(Response { status: head.status, headers, body: Body::Upstream(Box::new(call)) });
+            }
+            Err(SendError::NoAnswer) if reused && may_repeat && !answer.touched => {
+                inner.tx = upload.into_buffer();
+                inner.up_rx = rx;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, SendError> {
+    let addresses = out.endpoint.addresses();
+    let (mut last, until) = (SendError::NoAddress, clock::now() + CONNECT_TIMEOUT);
+    let until = out.deadline.map_or(until, |deadline| deadline.min(until));
+    for address in addresses.iter() {
+        let mut connecting = std::pin::pin!(TcpStream::connect(*address));
+        let made = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(made) => Poll::Ready(Some(made)),
+            Poll::Pending => down.timer.poll(cx, until).map(|()| None),
+        });
+        match made.await {
+            Some(Ok(stream)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    last = SendError::Connect(error.kind());
+                    continue;
+                }
+                return Ok(Socket::Tcp(stream));
+            }
+            Some(Err(error)) => last = SendError::Connect(error.kind()),
+            None if out.deadline.is_some_and(|deadline| deadline <= until) => return Err(SendError::Timeout),
+            None => return Err(SendError::Connect(std::io::ErrorKind::TimedOut)),
+        }
+    }
+    Err(last)
+}
+
+fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length) {
+    tx.reserve(128 + head.headers.raw().len() + out.endpoint.base().len());
+    tx.extend_from_slice(head.method_text());
+    tx.extend_from_slice(b" ");
+    tx.extend_from_slice(out.endpoint.base().as_bytes());
+    tx.extend_from_slice(head.path());
+    if !head.query().is_empty() {
+        tx.extend_from_slice(b"?");
+        tx.extend_from_slice(head.query());
+    }
+    tx.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    match out.host {
+        Some(host) => tx.extend_from_slice(host.as_bytes()),
+        None if head.authority().is_empty() => tx.extend_from_slice(out.endpoint.authority().as_bytes()),
+        None => tx.extend_from_slice(head.authority()),
+    }
+    tx.extend_from_slice(b"\r\n");
+    let nominated = head.headers.get(Known::Connection).is_some();
+    head.headers.write(tx, |known, name| {
+        // We answer `Expect` ourselves; length and coding follow from how we send.
+        !matches!(known, Known::Host | Known::ContentLength | Known::Expect)
+            && !known.is_hop_by_hop()
+            && !(nominated && hop_by_hop(&head.headers, known, name))
+    });
+    match length {
+        // A body that is empty is announced where one is usual, or was announced.
+        Length::Known(0) if head.headers.get(Known::ContentLength).is_none() && !wants_length(head.method) => {}
+        Length::Known(bytes) => {
+            tx.extend_from_slice(b"Content-Length: ");
+            put_decimal(tx, bytes);
+            tx.extend_from_slice(b"\r\n");
+        }
+        Length::Unknown => tx.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    tx.extend_from_slice(b"\r\n");
+}
+
+const fn wants_length(method: Method) -> bool {
+    matches!(method, Method::Post | Method::Put | Method::Patch)
+}
+
+struct Waiting<'a> {
+    out: &'a Outgoing<'a>,
+    method: Method,
+    scanner: Scanner,
+    interim: usize,
+    /// Something came from the upstream.
+    touched: bool,
+}
+
+impl Waiting<'_> {
+    /// Sends and receives until the head of the final answer is there.
+    async fn head(
+        &mut self,
+        down: &mut Downstream,
+        socket: &mut Socket,
+        upload: &mut Upload,
+        rx: &mut Buffer,
+    ) -> Result<(crate::h1::ResponseHead, Headers), SendError> {
+        let mut half_closed: Option<Instant> = None;
+        poll_fn(|cx| {
+            if !upload.is_done() {
+                match upload.poll(cx, down, socket) {
+                    Poll::Ready(Err(UploadError::Body(error))) => return Poll::Ready(Err(SendError::ClientBody(error))),
+                    // It may have answered before it closed: what it said is read first.
+                    Poll::Ready(Err(UploadError::Upstream)) => upload.give_up(),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            if let Poll::Ready(done) = self.poll_answer(cx, down, socket, rx) {
+                return Poll::Ready(done);
+            }
+            if upload.is_done() && down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(SendError::ClientGone));
+            }
+            let mut until = self.out.deadline;
+            if down.closed {
+                let limit = *half_closed.get_or_insert_with(|| clock::now() + HALF_CLOSED_MAX);
+                until = Some(until.map_or(limit, |until| until.min(limit)));
+            }
+            match until {
+                Some(until) => down.timer.poll(cx, until).map(|()| {
+                    let gone = half_closed.is_some_and(|limit| limit <= until);
+                    Err(if gone { SendError::ClientGone } else { SendError::Timeout })
+                }),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut Downstream,
+        socket: &mut Socket,
+        rx: &mut Buffer,
+    ) -> Poll<Result<(crate::h1::ResponseHead, Headers), SendError>> {
+        loop {
+            if !rx.bytes.is_empty()
+                && let Scanned::Head { start, end } = self.scanner.scan(&rx.bytes, HEAD)?
+            {
+                let mut headers = Headers::new();
+                let head = parse_response(rx.bytes.get(start..end).unwrap_or_default(), self.method, &mut headers)?;
+                rx.bytes.advance(end);
+                match head.status {
+                    // Nobody asked for another protocol: `Upgrade` was not sent on.
+                    101 => return Poll::Ready(Err(HeadError::Malformed("a protocol switch nobody asked for").into())),
+                    100..=199 if self.interim < INTERIM_MAX => {
+                        self.interim += 1;
+                        self.scanner = Scanner::default();
+                        continue;
+                    }
+                    100..=199 => return Poll::Ready(Err(HeadError::Malformed("too many interim answers").into())),
+                    _ => return Poll::Ready(Ok((head, headers))),
+                }
+            }
+            if !rx.room(HEAD.bytes_max + 1, down.lease.as_mut()) {
+                return Poll::Ready(Err(SendError::NoMemory));
+            }
+            match rx.poll_read(cx, socket) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(SendError::NoAnswer)),
+                Poll::Ready(Ok(_)) => self.touched = true,
+            }
+        }
+    }
+}
+
+/// A request without a client behind it: head and body in one.
+pub(crate) fn encode_whole(tx: &mut BytesMut, head: &RequestHead, endpoint: &Endpoint, body: &Bytes) {
+    let out = Outgoing { endpoint, number: 0, host: Some(endpoint.authority()), deadline: None, answer_bytes_max: None };
+    encode(tx, head, &out, Length::Known(body.len() as u64));
+}

@@ -1,0 +1,7 @@
+//! gRPC over real sockets, seen by a bare HTTP/2 client. After each test every holder of the budget is empty.
+
+mod admission;
+mod answers;
+mod connections;
+mod messages;
+mod support;

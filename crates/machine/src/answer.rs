@@ -1,0 +1,95 @@
+//! What applying an entry answers: numbers, and recipes instead of data.
+//!
+//! A recipe says what to read and at which bound; who holds the client reads it afterwards, under the outcome's pin. So
+//! apply reads no value that it does not need, and members without the client read none at all.
+
+use bytes::Bytes;
+use tidegate_api::{
+    Error,
+    pb::etcdserverpb::{AlarmMember, Member},
+};
+
+use crate::{Bound, Pin, RangeSpec};
+
+/// The pair that stood under a key before it was overwritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousPair {
+    pub key: Bytes,
+    pub bound: Bound,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeAnswer {
+    pub spec: RangeSpec,
+    pub header_revision: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAnswer {
+    pub header_revision: i64,
+    /// Asked for, and there was one.
+    pub previous: Option<PreviousPair>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteAnswer {
+    pub header_revision: i64,
+    pub deleted: i64,
+    /// Asked for, and there were some: all pairs of the range at the bound.
+    pub previous: Option<RangeSpec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxnAnswer {
+    pub succeeded: bool,
+    /// One for each executed operation, in order.
+    pub responses: Vec<OpAnswer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpAnswer {
+    Range(RangeAnswer),
+    Put(PutAnswer),
+    Delete(DeleteAnswer),
+    Txn(TxnAnswer),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Put(PutAnswer),
+    Delete(DeleteAnswer),
+    Txn(TxnAnswer),
+    Compaction,
+    LeaseGrant { id: i64, ttl_seconds: i64 },
+    LeaseRevoke,
+    Alarm(Vec<AlarmMember>),
+    Member(Member),
+    /// The entry that a new leader appends.
+    Empty,
+}
+
+/// What happened to a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseChange {
+    Granted { id: i64, ttl_seconds: i64 },
+    Revoked { id: i64 },
+}
+
+/// Effect of one entry, complete once the machine has committed.
+#[derive(Debug)]
+pub struct Outcome {
+    pub request_id: u64,
+    /// Revision of the store after the entry.
+    pub revision: i64,
+    /// Whether the entry changed a key.
+    pub changed: bool,
+    /// The error is the client's: every member gives the same.
+    pub result: Result<Answer, Error>,
+    /// Events for watchers, when they were asked for, fit, and the entry changed anything.
+    pub events: Option<crate::watch::RevisionBuilder>,
+    pub leases: Vec<LeaseChange>,
+    /// A compaction to this revision took effect.
+    pub compacted: Option<i64>,
+    /// Keeps what the answer's recipes read.
+    pub pin: Option<Pin>,
+}

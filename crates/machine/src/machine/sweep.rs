@@ -1,0 +1,107 @@
+//! The physical part of compaction: removes superseded versions, a few at a time, between batches.
+//!
+//! ```text
+//!   events   … │ swept │ ······· walk ······· │ target │ …        target: the compacted revision, or the oldest pin
+//!                  └─ deletions at this revision were kept: they go now
+//! ```
+//! Its cost follows what changed, not what exists: the walk sees each event once, and an event knows its predecessor.
+
+use tidegate_engine::{Batch, Cursor, Engine, Order, Scan, Space, Tier};
+
+use super::{Fatal, Machine};
+use crate::{
+    Version,
+    rows::{EventRow, HeadRow, event_key, event_version, head_key, value_key, version_key},
+};
+
+/// Progress of the sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// There is more to do.
+    More,
+    /// Everything up to this revision is swept; the rest, if any, waits for pins.
+    Done(i64),
+}
+
+impl<E: Engine> Machine<E> {
+    /// Looks at no more than `rows` events and writes the removals in a batch of its own.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub fn sweep(&mut self, rows: usize) -> Result<Sweep, Fatal> {
+        // A deletion that an entry has half done must not be taken for history.
+        if self.entry.is_some() || self.meta.cursor.is_some() {
+            return Ok(Sweep::Done(self.meta.swept));
+        }
+        let published = self.reader.compacted();
+        let target = self.reader.oldest_pin().map_or(published, |pin| pin.min(published));
+        if target <= self.meta.swept {
+            return Ok(Sweep::Done(self.meta.swept));
+        }
+        self.commit_open()?;
+        let swept = self.meta.swept;
+        let (from, upper) = (event_key(self.meta.sweep), event_key(Version::new(target + 1, 0)));
+        let scan = Scan { lower: &from, upper: &upper, order: Order::Ascending, fill_cache: false };
+        let mut seen = 0;
+        let mut stopped = None;
+        let mut removed: Vec<Removal> = Vec::new();
+        let mut cursor = self.reader.engine.scan(Space::Events, scan)?;
+        while let Some((row_key, row)) = cursor.next()? {
+            let at = event_version(row_key)
+                .ok_or_else(|| crate::rows::BadRow::new(Space::Events, row_key, "not an event"))?;
+            if seen == rows {
+                stopped = Some(at);
+                break;
+            }
+            seen += 1;
+            let event = EventRow::decode(row_key, row)?;
+            if let Some((previous, blob)) = event.previous
+                && at.main > swept
+                && event.info.version != 1
+            {
+                // A deletion that was written over has its own turn in the walk.
+                removed.push(Removal { at: previous, key: event.key.to_vec(), blob, deletion: false });
+            }
+            if event.info.deleted && at.main < target {
+                removed.push(Removal { at, key: event.key.to_vec(), blob: false, deletion: true });
+            }
+        }
+        drop(cursor);
+        for removal in &removed {
+            self.remove(removal)?;
+        }
+        match stopped {
+            Some(at) => self.meta.sweep = at,
+            None => {
+                self.meta.swept = target;
+                self.meta.sweep = Version::new(target, 0);
+            }
+        }
+        self.commit()?;
+        Ok(if stopped.is_some() { Sweep::More } else { Sweep::Done(target) })
+    }
+
+    fn remove(&mut self, removal: &Removal) -> Result<(), Fatal> {
+        self.batch.delete(Space::Events, &event_key(removal.at));
+        self.batch.delete(Space::Versions, &version_key(&removal.key, removal.at));
+        if removal.blob {
+            self.batch.delete(Space::Events, &value_key(removal.at));
+        }
+        if removal.deletion {
+            let row_key = head_key(&removal.key);
+            if let Some(row) = self.reader.engine.get(Space::Head, &row_key, Tier::All)?.known()
+                && HeadRow::decode(&row_key, row.as_ref())?.at == removal.at
+            {
+                self.batch.delete(Space::Head, &row_key);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Removal {
+    at: Version,
+    key: Vec<u8>,
+    blob: bool,
+    deletion: bool,
+}

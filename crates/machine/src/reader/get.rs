@@ -1,0 +1,117 @@
+//! One key at a bound.
+
+use bytes::Bytes;
+use tidegate_engine::{Cursor, Engine, Lookup, Order, Scan, Space, Tier};
+
+use super::{ReadError, Reader};
+use crate::{
+    Bound, Version,
+    rows::{EventRow, HeadRow, Info, VersionRow, event_key, head_key, value_key, version_prefix, version_seek, versions_end},
+};
+
+/// What stood under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub at: Version,
+    pub info: Info,
+    /// The value, when it came with the row; else [`Reader::value`] fetches it.
+    pub value: Option<Bytes>,
+    /// The value has a row of its own.
+    pub blob: bool,
+}
+
+/// A pair with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub at: Version,
+    pub info: Info,
+    pub value: Bytes,
+}
+
+impl<E: Engine> Reader<E> {
+    /// The version of `key` that a read at `bound` sees, without a value of its own row. A deletion is no version.
+    ///
+    /// One look at `head` when nothing newer was written, and then no pin is needed for it; else the caller holds a pin, or
+    /// checks [`Reader::compacted`] afterwards.
+    ///
+    /// # Errors
+    /// [`ReadError::Engine`] and [`ReadError::BadRow`]: the member must stop.
+    pub fn find(&self, key: &[u8], bound: Bound, tier: Tier) -> Result<Lookup<Option<Found>>, ReadError> {
+        let row_key = head_key(key);
+        let head = match self.engine.get(Space::Head, &row_key, tier)? {
+            Lookup::NotCached => return Ok(Lookup::NotCached),
+            Lookup::Absent => return Ok(Lookup::Found(None)),
+            Lookup::Found(row) => row,
+        };
+        let head = HeadRow::decode(&row_key, head.as_ref())?;
+        if bound.sees(head.at) {
+            let found = (!head.info.deleted).then(|| Found {
+                at: head.at,
+                info: head.info,
+                value: head.value.map(Bytes::copy_from_slice),
+                blob: head.blob,
+            });
+            return Ok(Lookup::Found(found));
+        }
+        if tier == Tier::Cached {
+            return Ok(Lookup::NotCached); // iterators may touch the disk
+        }
+        let older = self.version_before(key, bound)?.filter(|row| !row.info.deleted);
+        Ok(Lookup::Found(older.map(|row| Found { at: row.at, info: row.info, value: None, blob: row.blob })))
+    }
+
+    /// The newest version of `key` before `bound`, a deletion included. One bounded seek.
+    pub(super) fn version_before(&self, key: &[u8], bound: Bound) -> Result<Option<VersionRow>, ReadError> {
+        let prefix = version_prefix(key);
+        let (lower, upper) = (version_seek(&prefix, bound.0), versions_end(&prefix));
+        let scan = Scan { lower: &lower, upper: &upper, order: Order::Ascending, fill_cache: true };
+        let mut cursor = self.engine.scan(Space::Versions, scan)?;
+        match cursor.next()? {
+            None => Ok(None),
+            Some((key, row)) => Ok(Some(VersionRow::decode(key, row)?)),
+        }
+    }
+
+    /// The value of a version that was found. The caller leases its bytes first: it is copied here, once.
+    ///
+    /// # Errors
+    /// [`ReadError::Compacted`] when the version is gone, which a pin prevents.
+    pub fn value(&self, at: Version, blob: bool, tier: Tier) -> Result<Lookup<Bytes>, ReadError> {
+        if blob {
+            return Ok(match self.engine.get(Space::Events, &value_key(at), tier)? {
+                Lookup::NotCached => Lookup::NotCached,
+                Lookup::Found(value) => Lookup::Found(Bytes::copy_from_slice(value.as_ref())),
+                Lookup::Absent => return Err(ReadError::Compacted(self.compacted())),
+            });
+        }
+        let key = event_key(at);
+        Ok(match self.engine.get(Space::Events, &key, tier)? {
+            Lookup::NotCached => Lookup::NotCached,
+            Lookup::Found(row) => {
+                let event = EventRow::decode(&key, row.as_ref())?;
+                Lookup::Found(Bytes::copy_from_slice(event.value.unwrap_or_default()))
+            }
+            Lookup::Absent => return Err(ReadError::Compacted(self.compacted())),
+        })
+    }
+
+    /// The pair that a read at `bound` sees, with its value.
+    ///
+    /// # Errors
+    /// As [`Reader::find`] and [`Reader::value`].
+    pub fn get(&self, key: &[u8], bound: Bound, tier: Tier) -> Result<Lookup<Option<Row>>, ReadError> {
+        let found = match self.find(key, bound, tier)? {
+            Lookup::Found(Some(found)) => found,
+            Lookup::Found(None) | Lookup::Absent => return Ok(Lookup::Found(None)),
+            Lookup::NotCached => return Ok(Lookup::NotCached),
+        };
+        let value = match found.value {
+            Some(value) => value,
+            None => match self.value(found.at, found.blob, tier)? {
+                Lookup::Found(value) => value,
+                Lookup::NotCached | Lookup::Absent => return Ok(Lookup::NotCached),
+            },
+        };
+        Ok(Lookup::Found(Some(Row { at: found.at, info: found.info, value })))
+    }
+}

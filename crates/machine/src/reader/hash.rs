@@ -1,0 +1,114 @@
+//! The hash of the history up to a revision, equal on every member and equal to etcd's of the same history.
+//!
+//! It follows from what the history *is*, never from what happens to be stored: of the revisions up to the compacted one,
+//! those that compaction keeps, whether or not the others are gone already.
+
+use tidegate_engine::{Engine, Tier};
+
+use super::{Pin, ReadError, Reader, wire};
+use crate::{Bound, Version, rows::Info};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashAnswer {
+    pub hash: u32,
+    pub compact_revision: i64,
+    pub hash_revision: i64,
+}
+
+/// Works through the history in slices.
+#[derive(Debug)]
+pub struct HashCursor {
+    revision: i64,
+    compacted: i64,
+    position: Version,
+    crc: u32,
+    _pin: Pin,
+}
+
+/// Longest value of a row that is hashed beside others in one slice.
+const SLICE_BYTES: usize = 1 << 20;
+
+impl HashCursor {
+    /// Of the history up to `revision`; zero is now.
+    ///
+    /// # Errors
+    /// [`ReadError::Compacted`], [`ReadError::Future`].
+    pub fn new<E: Engine>(reader: &Reader<E>, revision: i64) -> Result<Self, ReadError> {
+        // The compacted revision is pinned, so what it keeps stays; one that moves meanwhile is looked at again.
+        loop {
+            let compacted = reader.compacted();
+            let bound = reader.bound(revision)?;
+            match reader.pin(Bound::at(compacted)) {
+                Ok(pin) => {
+                    return Ok(Self {
+                        revision: bound.revision(),
+                        compacted,
+                        position: Version::default(),
+                        crc: crc32c::crc32c(b"key"),
+                        _pin: pin,
+                    });
+                }
+                Err(ReadError::Compacted(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on for one slice; `Some` at the end.
+    ///
+    /// # Errors
+    /// [`ReadError::Engine`], [`ReadError::BadRow`].
+    pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<HashAnswer>, ReadError> {
+        let (mut seen, mut bytes, mut stopped) = (0, 0, None);
+        let (compacted, mut crc) = (self.compacted, self.crc);
+        let mut record = Vec::new();
+        reader.each_event(self.position, self.revision, |event| {
+            if seen == rows || bytes > SLICE_BYTES {
+                stopped = Some(event.at);
+                return Ok(false);
+            }
+            seen += 1;
+            if event.at.main <= compacted {
+                let newest = reader.version_before(event.key, Bound::at(compacted))?;
+                if event.info.deleted || newest.is_none_or(|newest| newest.at != event.at) {
+                    return Ok(true);
+                }
+            }
+            record.clear();
+            record.extend_from_slice(&event.at.main.to_be_bytes());
+            record.push(b'_');
+            record.extend_from_slice(&u64::from(event.at.sub).to_be_bytes());
+            if event.info.deleted {
+                record.push(b't');
+                wire::put_pair_start(&mut record, event.key, Version::default(), &Info::default(), 0);
+                crc = crc32c::crc32c_append(crc, &record);
+                return Ok(true);
+            }
+            wire::put_pair_start(&mut record, event.key, event.at, &event.info, event.info.value_len);
+            crc = crc32c::crc32c_append(crc, &record);
+            if event.is_blob() {
+                let value = reader.value(event.at, true, Tier::All)?.known().unwrap_or_default();
+                bytes += value.len();
+                crc = crc32c::crc32c_append(crc, &value);
+            } else {
+                crc = crc32c::crc32c_append(crc, event.value.unwrap_or_default());
+            }
+            record.clear();
+            wire::put_pair_end(&mut record, event.info.lease);
+            crc = crc32c::crc32c_append(crc, &record);
+            Ok(true)
+        })?;
+        self.crc = crc;
+        match stopped {
+            Some(at) => {
+                self.position = at;
+                Ok(None)
+            }
+            None => Ok(Some(HashAnswer {
+                hash: crc,
+                compact_revision: compacted,
+                hash_revision: self.revision,
+            })),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive.
+
+use std::{rc::Rc, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use tidegate_api::{
+    Error,
+    pb::etcdserverpb::{
+        LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+        LeaseTimeToLiveResponse, ResponseHeader,
+    },
+    validate,
+};
+use tidegate_engine::Engine;
+use tidegate_http::{
+    admission::Admitted,
+    grpc::{Accept, Call, Gone, Status},
+};
+use tidegate_kv::Command;
+
+use super::{decode, detach, encode, finish, kv, read_error, status};
+use crate::{local::Local, threads::Lane};
+
+/// Keys of a lease that one slice reads, in bytes.
+const KEYS_SLICE: usize = 256 << 10;
+/// Tries to find an id that is not taken.
+const ID_TRIES: usize = 8;
+
+pub(super) async fn grant<E: Engine>(
+    local: Rc<Local<E>>,
+    call: Call,
+    bytes: Bytes,
+    admitted: Admitted,
+) -> Result<(), Gone> {
+    let checked = decode::<LeaseGrantRequest>(bytes.clone()).and_then(|request| {
+        validate::lease_grant(&request)?;
+        local.shared.room_for_lease()?;
+        Ok(request)
+    });
+    let request = match checked {
+        Ok(request) => request,
+        Err(error) => return finish(call, &status(&error)),
+    };
+    let ttl_seconds = request.ttl.max(local.shared.config.lease_ttl_least());
+    let (message, admitted) = detach(&bytes, admitted);
+    drop(admitted); // a few bytes: the log's lease is enough
+    for _ in 0..ID_TRIES {
+        let id = if request.id == 0 { local.shared.lease_id() } else { request.id };
+        let outcome = match local.propose(Command::LeaseGrant { id, ttl_seconds }, message.clone(), None).await {
+            Ok(outcome) => outcome,
+            Err(error) => return finish(call, &status(&error)),
+        };
+        if request.id == 0 && outcome.result == Err(Error::LeaseExist) {
+            continue;
+        }
+        local.shared.counts.lease_granted.fetch_add(1, Ordering::Relaxed);
+        return kv::answer(&local, call, *outcome).await;
+    }
+    finish(call, &status(&Error::LeaseExist))
+}
+
+pub(super) async fn revoke<E: Engine>(
+    local: Rc<Local<E>>,
+    call: Call,
+    bytes: Bytes,
+    admitted: Admitted,
+) -> Result<(), Gone> {
+    if let Err(error) = decode::<LeaseRevokeRequest>(bytes.clone()) {
+        return finish(call, &status(&error));
+    }
+    let (message, admitted) = detach(&bytes, admitted);
+    match local.propose(Command::LeaseRevoke, message, Some(admitted)).await {
+        Ok(outcome) => {
+            local.shared.counts.lease_revoked.fetch_add(1, Ordering::Relaxed);
+            kv::answer(&local, call, *outcome).await
+        }
+        Err(error) => finish(call, &status(&error)),
+    }
+}
+
+/// One answer for each request, in order, until the client has sent its last.
+pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Result<(), Gone> {
+    let accept = Accept { message_max: local.shared.config.message_bytes_max(), decode_cost: |_| 0 };
+    let (mut incoming, mut out) = call.split(accept);
+    out.room(1).await?; // the client waits for the head before it sends
+    loop {
+        let message = match incoming.next().await {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                out.finish(&Status::OK);
+                return Ok(());
+            }
+            Err(status) => {
+                out.finish(&status);
+                return Ok(());
+            }
+        };
+        let result = async {
+            let request: LeaseKeepAliveRequest = decode(message.bytes)?;
+            // The header tells the revision before the renewal.
+            let header = response_header(&local, local.shared.reader.visible());
+            let seconds = local.keep_alive(request.id).await?;
+            let ttl = seconds.map_or(0, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+            Ok(LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl })
+        };
+        match result.await {
+            Ok(response) => out.send_message(encode(&response)).await?,
+            Err(error) => {
+                let error: Error = error;
+                out.finish(&status(&error));
+                return Ok(());
+            }
+        }
+    }
+}
+
+pub(super) async fn time_to_live<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<Bytes, Error> {
+    let request: LeaseTimeToLiveRequest = decode(bytes)?;
+    local.read_barrier().await?;
+    let header = Some(response_header(local, local.shared.reader.visible()));
+    let Some((granted, remaining)) = local.time_to_live(request.id).await? else {
+        return Ok(encode(&LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() }));
+    };
+    let mut keys: Vec<Bytes> = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    // The answer is one message, so it is bounded: what does not fit is refused rather than cut.
+    let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
+    while request.keys {
+        let (reader, id, from) = (local.shared.reader.clone(), request.id, after.take());
+        let slice = move || reader.lease_keys(id, from.as_deref(), KEYS_SLICE);
+        let slice = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?.map_err(read_error)?;
+        let Some(last) = slice.last() else { break };
+        after = Some(last.clone());
+        let bytes: usize = slice.iter().map(|key| key.len() + size_of::<Bytes>() + 8).sum();
+        if !lease.try_grow(2 * bytes as u64) {
+            return Err(Error::TooManyRequests);
+        }
+        keys.extend(slice.into_iter().map(Bytes::from));
+    }
+    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    Ok(encode(&LeaseTimeToLiveResponse {
+        header,
+        id: request.id,
+        ttl: signed(remaining),
+        granted_ttl: signed(granted),
+        keys,
+    }))
+}
+
+pub(super) fn response_header<E: Engine>(local: &Rc<Local<E>>, revision: i64) -> ResponseHeader {
+    let header = local.header(revision);
+    ResponseHeader {
+        cluster_id: header.cluster_id,
+        member_id: header.member_id,
+        revision: header.revision,
+        raft_term: header.term,
+    }
+}

@@ -1,0 +1,133 @@
+//! The services of etcd's API, one file each. A handler reads like its list: message, check, propose or read, answer.
+
+mod cluster;
+mod kv;
+mod large;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use prost::Message;
+use tidegate_api::{Error, Method, wire};
+use tidegate_base::{Holder, Lease};
+use tidegate_engine::Engine;
+use tidegate_http::{
+    admission::Admitted,
+    grpc::{Accept, Call, Code, Gone, Service, Status},
+};
+use tidegate_kv::ReadError;
+
+use crate::local::Local;
+
+/// From here on decoding may cost so much more than the message that it is leased on its own.
+const DECODE_FREE: usize = 64 << 10;
+
+impl<E: Engine> Service for Local<E> {
+    fn call(self: Rc<Self>, call: Call) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            // A client that is gone needs no answer.
+            self.dispatch(call).await.unwrap_or(());
+        })
+    }
+}
+
+impl<E: Engine> Local<E> {
+    async fn dispatch(self: Rc<Self>, mut call: Call) -> Result<(), Gone> {
+        let Some(method) = Method::from_path(call.path()) else {
+            let (service, rpc) = call.names();
+            let text = if Method::ALL.iter().any(|method| method.service() == service) {
+                format!("unknown method {rpc} for service {service}")
+            } else {
+                format!("unknown service {service}")
+            };
+            return finish(call, &Status::new(Code::Unimplemented, text));
+        };
+        if !method.implemented() {
+            return finish(call, &status(&Error::unimplemented(format_args!("{}/{}", method.service(), method.rpc()))));
+        }
+        if call.requires_leader() && self.shared.consensus.leader() == 0 {
+            return finish(call, &status(&Error::NoLeader));
+        }
+        match method {
+            Method::Watch => return watch::serve(self, call).await,
+            Method::LeaseKeepAlive => return lease::keep_alive(self, call).await,
+            _ => {}
+        }
+        let accept = Accept { message_max: self.shared.config.message_bytes_max(), decode_cost: |_| 0 };
+        let message = match call.message(accept).await {
+            Ok(message) => message,
+            Err(status) => return finish(call, &status),
+        };
+        let (bytes, admitted) = (message.bytes, message.lease);
+        let decoding = match self.lease_decoding(method, &bytes) {
+            Ok(lease) => lease,
+            Err(error) => return finish(call, &status(&error)),
+        };
+        let result = match method {
+            Method::Range => return kv::range(self, call, bytes).await,
+            Method::Put => return kv::put(self, call, bytes, admitted).await,
+            Method::DeleteRange => return kv::delete_range(self, call, bytes, admitted).await,
+            Method::Txn => return kv::txn(self, call, bytes, admitted, decoding).await,
+            Method::Compact => return kv::compact(self, call, bytes, admitted).await,
+            Method::LeaseGrant => return lease::grant(self, call, bytes, admitted).await,
+            Method::LeaseRevoke => return lease::revoke(self, call, bytes, admitted).await,
+            Method::HashKv => return maintenance::hash_kv(self, call, bytes).await,
+            Method::LeaseTimeToLive => lease::time_to_live(&self, bytes).await,
+            Method::MemberList => cluster::member_list(&self, bytes).await,
+            Method::Status => maintenance::status(&self).await,
+            Method::Alarm => maintenance::alarm(&self, bytes).await,
+            other => Err(Error::unimplemented(other.path())),
+        };
+        match result {
+            Ok(message) => call.reply(message).await,
+            Err(error) => finish(call, &status(&error)),
+        }
+    }
+
+    /// Refuses a message whose decoding would cost too much, and leases what it may cost beyond a little.
+    fn lease_decoding(&self, method: Method, bytes: &Bytes) -> Result<Option<Lease>, Error> {
+        let cost = wire::decode_cost(method, bytes, self.shared.config.txn_ops_max)?;
+        if cost <= DECODE_FREE {
+            return Ok(None);
+        }
+        self.shared.budget.try_lease(Holder::Requests, cost as u64).map(Some).ok_or(Error::TooManyRequests)
+    }
+}
+
+/// How a client sees an error.
+pub(crate) fn status(error: &Error) -> Status {
+    let (code, text) = error.row();
+    Status::new(Code::from_number(code.number().into()), text.to_owned())
+}
+
+fn finish(call: Call, status: &Status) -> Result<(), Gone> {
+    call.fail(status);
+    Ok(())
+}
+
+/// How a client sees a read that has no answer. A read that the engine failed stops the member.
+fn read_error(error: ReadError) -> Error {
+    match error {
+        ReadError::Compacted(_) => Error::Compacted,
+        ReadError::Future(_) => Error::FutureRev,
+        error @ (ReadError::Engine(_) | ReadError::BadRow(_)) => crate::threads::fail("the store cannot be read", &error),
+    }
+}
+
+fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Error> {
+    wire::decode(bytes)
+}
+
+fn encode(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+/// Keeps what a proposal needs: the message as it came, detached from the connection's read buffer when it is small, since a
+/// slice would pin that for as long as the entry lives.
+fn detach(bytes: &Bytes, admitted: Admitted) -> (Bytes, Admitted) {
+    (Bytes::copy_from_slice(bytes), admitted)
+}

@@ -1,0 +1,299 @@
+//! The `apply` thread: the only writer of the engine.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tidegate_api::Error;
+use tidegate_base::{LogIndex, LogPosition, clock};
+use tidegate_engine::Engine;
+use tidegate_kv::{LeaseChange, Machine, Outcome, Step, Sweep, watch::RevisionEvents};
+use tidegate_raftlog::{LogReader, TailCache};
+
+use super::{LogJob, RaftInput, fail};
+use crate::{
+    core::LeaseEvent,
+    mailbox::Inbox,
+    shared::Shared,
+    ticket::{Notice, Reply, Ticket},
+};
+
+/// Entries read from the log at once.
+const READ_BYTES: usize = 1 << 20;
+/// Events that a step of the sweep looks at.
+const SWEEP_ROWS: usize = 500;
+/// A flush begins when so many bytes of log would have to be replayed.
+const FLUSH_EVERY: u64 = 64 << 20;
+/// Bytes written between two looks at the engine's unflushed memtables.
+const PRESSURE_EVERY: u64 = 1 << 20;
+const MAINTAIN_EVERY: Duration = Duration::from_secs(2);
+/// How long a sweep waits for a pin before it looks again.
+const PINNED_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) enum ApplyJob {
+    /// Entries up to `up_to` are committed; some have somebody who waits.
+    Apply { up_to: LogIndex, origins: Vec<(LogPosition, Ticket)> },
+    Stop,
+}
+
+pub(crate) struct Applier<E: Engine> {
+    shared: Arc<Shared<E>>,
+    machine: Machine<E>,
+    log: LogReader,
+    tail: Arc<TailCache>,
+    inbox: Arc<Inbox<ApplyJob>>,
+    log_jobs: Arc<Inbox<LogJob>>,
+    origins: VecDeque<(LogPosition, Ticket)>,
+    /// Outcomes of entries that are not committed yet.
+    outcomes: Vec<(Option<Ticket>, Box<Outcome>)>,
+    notices: Vec<Vec<Notice>>,
+    unflushed_log: u64,
+    since_pressure: u64,
+    flushed: LogIndex,
+    sweeping: bool,
+    maintained: Instant,
+}
+
+impl<E: Engine> Applier<E> {
+    pub(crate) fn new(
+        shared: Arc<Shared<E>>,
+        machine: Machine<E>,
+        log: LogReader,
+        tail: Arc<TailCache>,
+        inbox: Arc<Inbox<ApplyJob>>,
+        log_jobs: Arc<Inbox<LogJob>>,
+    ) -> Self {
+        let notices = shared.mailboxes.iter().map(|_| Vec::new()).collect();
+        Self {
+            shared,
+            machine,
+            log,
+            tail,
+            inbox,
+            log_jobs,
+            origins: VecDeque::new(),
+            outcomes: Vec::new(),
+            notices,
+            unflushed_log: 0,
+            since_pressure: 0,
+            flushed: LogIndex(0),
+            sweeping: true,
+            maintained: clock::now(),
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut jobs = Vec::new();
+        let mut pause = Duration::ZERO;
+        loop {
+            self.inbox.take(&mut jobs, pause);
+            let mut up_to = LogIndex(0);
+            for job in jobs.drain(..) {
+                match job {
+                    ApplyJob::Apply { up_to: index, origins } => {
+                        up_to = index;
+                        self.origins.extend(origins);
+                    }
+                    ApplyJob::Stop => {
+                        if let Err(error) = self.shared.reader.engine().flush(true) {
+                            fail("the engine cannot be flushed", &error);
+                        }
+                        return;
+                    }
+                }
+            }
+            if up_to > self.machine.applied().index {
+                self.apply_through(up_to);
+            }
+            pause = self.sweep();
+            self.maintain();
+        }
+    }
+
+    fn apply_through(&mut self, up_to: LogIndex) {
+        while self.machine.applied().index < up_to {
+            self.machine.want_events(self.shared.watches.load(Ordering::SeqCst) > 0);
+            let from = self.machine.applied().index.next();
+            let entries = self
+                .log
+                .read_range(from, READ_BYTES)
+                .unwrap_or_else(|error| fail("a committed entry cannot be read", &error));
+            for entry in entries {
+                if entry.position.index > up_to {
+                    break;
+                }
+                let bytes = entry.payload.len() as u64;
+                self.unflushed_log += bytes;
+                self.since_pressure += bytes;
+                let mut step = self.machine.apply(entry.position, &entry.payload);
+                let outcome = loop {
+                    match step {
+                        Ok(Step::Done(outcome)) => break outcome,
+                        Ok(Step::More) => {
+                            self.commit();
+                            self.since_pressure += PRESSURE_EVERY;
+                            self.wait_for_flush();
+                            step = self.machine.resume();
+                        }
+                        Err(error) => fail("an entry cannot be applied", &error),
+                    }
+                };
+                let origin = self.origin_of(entry.position);
+                self.outcomes.push((origin, outcome));
+                if self.machine.batch_is_full() {
+                    self.finish();
+                }
+            }
+        }
+        self.finish();
+    }
+
+    /// Who waits for the entry at `position`. One who proposed another entry for that index hears that it is lost.
+    fn origin_of(&mut self, position: LogPosition) -> Option<Ticket> {
+        let (at, ticket) = *self.origins.front().filter(|(at, _)| at.index <= position.index)?;
+        self.origins.pop_front();
+        if at == position {
+            return Some(ticket);
+        }
+        self.notices[ticket.thread as usize].push(Notice::Reply(ticket, Reply::Rejected(Error::LeaderChanged)));
+        None
+    }
+
+    fn commit(&mut self) {
+        self.machine.commit().unwrap_or_else(|error| fail("the store cannot be written", &error));
+    }
+
+    /// Commits what is open and tells everybody: watchers first, then who waits.
+    fn finish(&mut self) {
+        if self.outcomes.is_empty() {
+            return;
+        }
+        self.commit();
+        let applied = self.machine.applied().index;
+        let mut leases = Vec::new();
+        let mut untold = None;
+        for (ticket, mut outcome) in self.outcomes.drain(..) {
+            leases.extend(outcome.leases.drain(..).map(|change| match change {
+                LeaseChange::Granted { id, ttl_seconds } => {
+                    LeaseEvent::Granted { id, ttl_seconds: u64::try_from(ttl_seconds).unwrap_or(0) }
+                }
+                LeaseChange::Revoked { id } => LeaseEvent::Revoked { id },
+            }));
+            if outcome.changed {
+                match outcome.events.take() {
+                    Some(events) => {
+                        let events = events.publish(&self.shared.budget);
+                        for notices in &mut self.notices {
+                            notices.push(Notice::Events(Arc::clone(&events)));
+                        }
+                        untold = None;
+                    }
+                    None => untold = Some(outcome.revision),
+                }
+            }
+            if let Some(revision) = outcome.compacted {
+                self.sweeping = true;
+                for notices in &mut self.notices {
+                    notices.push(Notice::Compacted(revision));
+                }
+            }
+            if let Some(ticket) = ticket {
+                self.notices[ticket.thread as usize].push(Notice::Reply(ticket, Reply::Applied(outcome)));
+            }
+        }
+        // A watch that was made since the events were not wanted must hear that something happened.
+        if let Some(revision) = untold
+            && self.shared.watches.load(Ordering::SeqCst) > 0
+        {
+            let unknown = Arc::new(RevisionEvents::unknown(revision));
+            for notices in &mut self.notices {
+                notices.push(Notice::Events(Arc::clone(&unknown)));
+            }
+        }
+        {
+            let mut costs = self.shared.costs.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, bytes) in self.machine.take_costs() {
+                costs.add(&key, bytes);
+            }
+        }
+        self.tail.release_through(applied);
+        self.shared.raft.push(RaftInput::Applied { index: applied, leases });
+        for (mailbox, notices) in self.shared.mailboxes.iter().zip(&mut self.notices) {
+            mailbox.append(notices);
+        }
+        self.wait_for_flush();
+    }
+
+    /// Back-pressure: with too much unflushed, everything behind apply waits here, under its leases.
+    fn wait_for_flush(&mut self) {
+        if self.unflushed_log >= FLUSH_EVERY {
+            self.unflushed_log = 0;
+            self.flush();
+        }
+        if self.since_pressure < PRESSURE_EVERY {
+            return;
+        }
+        self.since_pressure = 0;
+        let engine = self.shared.reader.engine();
+        let mut asked = false;
+        while engine.usage().unflushed > engine.unflushed_limit() {
+            if !asked {
+                asked = true;
+                self.flush();
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    fn flush(&self) {
+        if let Err(error) = self.shared.reader.engine().flush(false) {
+            fail("the engine cannot be flushed", &error);
+        }
+    }
+
+    /// One step of the sweep, and how long the thread may wait for work afterwards.
+    fn sweep(&mut self) -> Duration {
+        if !self.sweeping {
+            return MAINTAIN_EVERY;
+        }
+        match self.machine.sweep(SWEEP_ROWS) {
+            Ok(Sweep::More) => {
+                self.since_pressure += PRESSURE_EVERY;
+                self.wait_for_flush();
+                Duration::ZERO
+            }
+            Ok(Sweep::Done(swept)) => {
+                self.shared.swept.store(swept, Ordering::Release);
+                let compacted = self.shared.reader.compacted();
+                if swept < compacted {
+                    return PINNED_PAUSE;
+                }
+                self.sweeping = false;
+                if compacted > 0 {
+                    tracing::info!(compact_revision = compacted, "finished scheduled compaction");
+                }
+                MAINTAIN_EVERY
+            }
+            Err(error) => fail("history cannot be compacted", &error),
+        }
+    }
+
+    fn maintain(&mut self) {
+        let now = clock::now();
+        if now.saturating_duration_since(self.maintained) < MAINTAIN_EVERY {
+            return;
+        }
+        self.maintained = now;
+        if let Err(error) = self.shared.reader.engine().maintain() {
+            fail("the engine failed in the background", &error);
+        }
+        let flushed = self.machine.flushed().unwrap_or_else(|error| fail("the store cannot be read", &error));
+        if flushed > self.flushed {
+            self.flushed = flushed;
+            self.log_jobs.push(LogJob::Flushed { index: flushed });
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The `log` thread: append, fdatasync, one for all that waits.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tidegate_base::{LogIndex, LogPosition, Payload};
+use tidegate_engine::Engine;
+use tidegate_raftlog::{Entry, HardState, Log, LogError, LogReader, TailCache};
+
+use super::{RaftInput, fail};
+use crate::{mailbox::Inbox, shared::Shared};
+
+/// Distance of two marks by which retention in bytes finds an index.
+const MARK_EVERY: u64 = 16 << 20;
+
+pub(crate) enum LogJob {
+    /// Makes durable these entries and the hard state, then says so with `number`.
+    Append { number: u64, positions: Vec<LogPosition>, hard_state: Option<tidegate_raft::HardState> },
+    /// Entries up to here are in what the engine has made durable.
+    Flushed { index: LogIndex },
+    Stop,
+}
+
+pub(crate) struct Logger<E: Engine> {
+    pub(crate) shared: Arc<Shared<E>>,
+    pub(crate) log: Log,
+    pub(crate) reader: LogReader,
+    pub(crate) tail: Arc<TailCache>,
+    pub(crate) inbox: Arc<Inbox<LogJob>>,
+    /// Index of the last entry, and bytes appended until then, every [`MARK_EVERY`].
+    pub(crate) marks: VecDeque<(LogIndex, u64)>,
+    pub(crate) appended: u64,
+}
+
+impl<E: Engine> Logger<E> {
+    pub(crate) fn run(mut self) {
+        let mut jobs = Vec::new();
+        loop {
+            self.inbox.take(&mut jobs, Duration::from_secs(3600));
+            let mut persisted = None;
+            let mut stop = false;
+            let mut group: Vec<Entry> = Vec::new();
+            let mut group_state = None;
+            for job in jobs.drain(..) {
+                match job {
+                    LogJob::Append { number, positions, hard_state } => {
+                        let follows = group.last().is_none_or(|last: &Entry| {
+                            positions.first().is_none_or(|first| first.index == last.position.index.next())
+                        });
+                        if !follows {
+                            self.append(&mut group, group_state.take());
+                        }
+                        group.extend(positions.into_iter().map(|position| {
+                            // What is not there has no payload: the entry that a new leader appends.
+                            let empty = Entry { position, entry_type: 0, payload: Payload::default() };
+                            self.tail.get(position).unwrap_or(empty)
+                        }));
+                        group_state = hard_state.or(group_state);
+                        persisted = Some(number);
+                    }
+                    LogJob::Flushed { index } => {
+                        self.append(&mut group, group_state.take());
+                        self.retain(index);
+                    }
+                    LogJob::Stop => stop = true,
+                }
+            }
+            self.append(&mut group, group_state);
+            if let Some(number) = persisted {
+                self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
+                self.log.sync().unwrap_or_else(|error| fail("the log cannot be made durable", &error));
+                self.shared.raft.push(RaftInput::Persisted { number });
+                match self.log.prepare_spare() {
+                    Ok(()) => {}
+                    Err(error @ LogError::NoSpace { .. }) => {
+                        tracing::warn!(error = %error, "no space for the next log segment");
+                    }
+                    Err(error) => fail("the log cannot be prepared", &error),
+                }
+            }
+            if stop {
+                if let Err(error) = self.log.close() {
+                    fail("the log cannot be closed", &error);
+                }
+                return;
+            }
+        }
+    }
+
+    fn append(&mut self, group: &mut Vec<Entry>, hard_state: Option<tidegate_raft::HardState>) {
+        if group.is_empty() && hard_state.is_none() {
+            return;
+        }
+        let last = group.last().map_or(self.log.last().index, |entry| entry.position.index);
+        let hard_state = hard_state.map(|state| HardState {
+            term: state.term,
+            vote: state.vote,
+            // A commit index may only name what is in the log.
+            commit: state.commit.min(last),
+        });
+        self.log.append(group, hard_state).unwrap_or_else(|error| fail("the log cannot be written", &error));
+        self.appended += group.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
+        group.clear();
+        if self.marks.back().is_none_or(|(_, bytes)| self.appended - bytes >= MARK_EVERY) {
+            self.marks.push_back((last, self.appended));
+        }
+    }
+
+    /// Gives back segments beyond the retention, but none that a restart needs.
+    fn retain(&mut self, flushed: LogIndex) {
+        let retention = self.shared.config.log_retention.0;
+        let mut up_to = LogIndex(0);
+        while let Some((index, _)) = self.marks.front().filter(|(_, bytes)| self.appended - bytes > retention) {
+            up_to = *index;
+            self.marks.pop_front();
+        }
+        // The marks begin with the process: what an earlier one left is given back once it is twice too much.
+        if self.log.usage().disk_bytes > 2 * retention {
+            up_to = flushed;
+        }
+        let up_to = up_to.min(flushed);
+        if up_to.0 > 0 {
+            let purged = self.log.purge(up_to).unwrap_or_else(|error| fail("the log cannot be purged", &error));
+            if purged > 0 {
+                let index = self.reader.bounds().0.index;
+                self.shared.raft.push(RaftInput::Purged { index });
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The watches of one I/O thread: joins the hub to streams, work threads and time.
+
+mod read;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tidegate_api::Error;
+use tidegate_base::clock;
+use tidegate_engine::Engine;
+use tidegate_kv::watch::{Config, CreateSpec, Done, Frame, Hub, Job, Piece, RevisionEvents, StreamId};
+use tokio::sync::Notify;
+
+use crate::{shared::Shared, threads::Lane};
+
+/// How often the hub hears of time: the grain of progress notifications.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(crate) struct Watches {
+    hub: Rc<RefCell<Hub>>,
+    ready: RefCell<HashMap<StreamId, Rc<Notify>>>,
+    epoch: Instant,
+}
+
+impl Watches {
+    pub(crate) fn new<E: Engine>(shared: &Shared<E>) -> Self {
+        let member = &shared.config;
+        let threads = shared.mailboxes.len();
+        let config =
+            Config::new(&member.limits, threads, member.cluster_id, member.member_id, member.request_bytes_max);
+        let hub = Hub::new(config, &shared.budget, shared.reader.visible(), shared.reader.compacted());
+        Self { hub: Rc::new(RefCell::new(hub)), ready: RefCell::default(), epoch: clock::now() }
+    }
+
+    pub(crate) fn publish(&self, events: &Arc<RevisionEvents>) {
+        self.hub.borrow_mut().publish(events);
+    }
+
+    pub(crate) fn compacted(&self, revision: i64) {
+        self.hub.borrow_mut().compact(revision);
+    }
+
+    pub(crate) fn set_term(&self, term: u64) {
+        self.hub.borrow_mut().set_term(term);
+    }
+
+    pub(crate) fn room(&self) {
+        self.hub.borrow_mut().room();
+    }
+
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.epoch)
+    }
+}
+
+impl<E: Engine> crate::local::Local<E> {
+    /// Tells the hub of time, for as long as the thread lives.
+    pub(crate) async fn tick(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            let now = self.watches.now();
+            self.watches.hub.borrow_mut().tick(now);
+            self.pump();
+        }
+    }
+
+    /// Starts the reads that the hub wants, and wakes the streams that have something to send. After every input.
+    pub(crate) fn pump(self: &Rc<Self>) {
+        loop {
+            let Some(job) = self.watches.hub.borrow_mut().next_job() else { break };
+            tokio::task::spawn_local(Rc::clone(self).read(job));
+        }
+        loop {
+            let Some(stream) = self.watches.hub.borrow_mut().next_ready() else { break };
+            if let Some(ready) = self.watches.ready.borrow().get(&stream) {
+                ready.notify_one();
+            }
+        }
+    }
+
+    async fn read(self: Rc<Self>, job: Job) {
+        let id = job.id;
+        let reader = self.shared.reader.clone();
+        let done = self.shared.work.run(Lane::Read, move || read::run(&reader, job)).await.unwrap_or(Done::Failed);
+        self.watches.hub.borrow_mut().done(id, done);
+        self.pump();
+    }
+
+    /// A stream of watches, until the handle is dropped.
+    pub(crate) fn open_watch_stream(self: &Rc<Self>) -> Result<WatchStream<E>, Error> {
+        let every = self.shared.config.progress_every;
+        // Up to a tenth more, so that the notifications of many streams do not come at once.
+        let jitter = every.mul_f64(f64::from(self.shared.jitter()) / f64::from(u32::MAX) / 10.0);
+        let now = self.watches.now();
+        let stream = self.watches.hub.borrow_mut().open_stream(now, every + jitter).map_err(|_| Error::TooManyRequests)?;
+        let ready = Rc::new(Notify::new());
+        self.watches.ready.borrow_mut().insert(stream, Rc::clone(&ready));
+        Ok(WatchStream { local: Rc::clone(self), stream, ready, counted: std::cell::Cell::new(false) })
+    }
+}
+
+/// One gRPC stream of watches.
+pub(crate) struct WatchStream<E: Engine> {
+    local: Rc<crate::local::Local<E>>,
+    stream: StreamId,
+    ready: Rc<Notify>,
+    /// It counts among those for whom apply encodes events.
+    counted: std::cell::Cell<bool>,
+}
+
+impl<E: Engine> WatchStream<E> {
+    fn with<T>(&self, input: impl FnOnce(&mut Hub) -> T) -> T {
+        let result = input(&mut self.local.watches.hub.borrow_mut());
+        self.local.pump();
+        result
+    }
+
+    /// Whether the next request may be read: answers to the last ones are not too many.
+    pub(crate) fn accepts(&self) -> bool {
+        self.local.watches.hub.borrow().accepts(self.stream)
+    }
+
+    pub(crate) fn create(&self, spec: &CreateSpec) {
+        // Counted before the revision is read: apply stores it before it looks at the count, so one of the two sees the
+        // other, and no revision is missed between them.
+        if !self.counted.replace(true) {
+            self.local.shared.watches.fetch_add(1, Ordering::SeqCst);
+        }
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let (visible, compacted) = (self.local.shared.reader.visible(), self.local.shared.reader.compacted());
+        self.with(|hub| {
+            if hub.stats().watches == 0 {
+                // Nobody was told of what happened while nobody watched here.
+                hub.skip_to(visible);
+            }
+            hub.create(self.stream, spec, visible, compacted);
+        });
+    }
+
+    pub(crate) fn cancel(&self, watch_id: i64) {
+        let visible = self.local.shared.reader.visible();
+        self.with(|hub| hub.cancel(self.stream, watch_id, visible));
+    }
+
+    pub(crate) fn progress(&self) {
+        let visible = self.local.shared.reader.visible();
+        self.with(|hub| hub.progress_request(self.stream, visible));
+    }
+
+    /// Waits until the stream may have something to send, or may take requests again.
+    pub(crate) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    pub(crate) fn next_frame(&self) -> Option<Frame> {
+        self.with(|hub| hub.next_frame(self.stream))
+    }
+
+    pub(crate) fn next_piece(&self) -> Piece {
+        self.with(|hub| hub.next_piece(self.stream))
+    }
+}
+
+impl<E: Engine> Drop for WatchStream<E> {
+    fn drop(&mut self) {
+        self.local.watches.ready.borrow_mut().remove(&self.stream);
+        if self.counted.get() {
+            self.local.shared.watches.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.with(|hub| hub.close_stream(self.stream));
+    }
+}
