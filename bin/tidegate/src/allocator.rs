@@ -8,7 +8,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Read by jemalloc when it starts. Two arenas for two cores; a background thread gives memory back also when nothing
 /// allocates (without it an idle process keeps its burst for ever); a second of decay, measured against none and ten.
-#[expect(unsafe_code, reason = "jemalloc looks for a symbol of this name")]
+#[expect(unsafe_code, unreachable_pub, reason = "jemalloc looks for a symbol of this name")]
 // SAFETY: the name is jemalloc's own, nothing else in the program defines it, and the type is what it expects: a pointer
 // to a string that ends with a zero byte and lives as long as the program.
 #[unsafe(no_mangle)]

@@ -1,1 +1,60 @@
-//! See ARCHITECTURE.md.
+//! The filters of the gateway, a folder for each kind, and the list of them.
+
+mod matcher;
+mod mock;
+mod proxy;
+
+pub use mock::{Config as MockConfig, Mock};
+pub use proxy::{Config as ProxyConfig, Proxy};
+use tidegate_pipeline::{FilterKind, Kind};
+
+/// Every kind, sorted by name.
+pub static KINDS: &[&dyn FilterKind] = &[&Kind::<Mock>::new(), &Kind::<Proxy>::new()];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tidegate_base::{Budget, ByteSize, Limits, Profile};
+    use tidegate_pipeline::{Deps, Report};
+
+    use super::*;
+
+    /// Every property of a schema, those of its parts included, with its path.
+    fn properties(at: &str, schema: &Value, found: &mut Vec<(String, bool)>) {
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let path = format!("{at}.{name}");
+            found.push((path.clone(), property.get("description").is_some_and(Value::is_string)));
+            properties(&path, property, found);
+        }
+        for (name, part) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
+            properties(&format!("{at}({name})"), part, found);
+        }
+    }
+
+    #[test]
+    fn every_kind_is_described_shown_and_built() {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
+        assert!(names.is_sorted() && names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        let limits = Limits::new(ByteSize::mib(256), Profile::Server).unwrap();
+        let deps = Deps { budget: Budget::new(limits), threads: 2, resolver: None };
+        for kind in KINDS {
+            let mut found = Vec::new();
+            properties(kind.name(), &kind.schema(), &mut found);
+            assert!(!found.is_empty());
+            for (path, described) in found {
+                assert!(described, "{path} has no description");
+            }
+            let spec: Value = serde_yaml_ng::from_str(kind.example()).unwrap();
+            assert_eq!(spec["kind"], kind.name());
+            let mut report = Report::default();
+            assert!(kind.build(&spec, "", &deps, &mut report).is_some(), "{report:?}");
+            assert_eq!(report, Report::default(), "the example of {} is without warnings", kind.name());
+            let page = format!("{}/../../docs/filters/{}.md", env!("CARGO_MANIFEST_DIR"), kind.name());
+            let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page}: {error}"));
+            assert!(page.contains(kind.example().trim()), "the page of {} shows its example", kind.name());
+            for result in kind.results() {
+                assert!(page.contains(&format!("`{result}`")), "the page of {} tells of {result}", kind.name());
+            }
+        }
+    }
+}

@@ -7,4 +7,7 @@
 //! ```
 
 pub mod admin;
+pub mod data;
+mod listener;
 pub mod objects;
+mod router;

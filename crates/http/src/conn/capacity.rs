@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn capacity_follows_the_budget() {
         let of = |mib| Capacity::new(&Limits::new(ByteSize::mib(mib), Profile::Store).unwrap());
-        let default = Capacity { connections: 390, connections_max: 1270, streams_per_connection: 2048 };
+        let default = Capacity { connections: 391, connections_max: 1273, streams_per_connection: 2048 };
         assert_eq!(of(256), default);
         assert!(of(1024).connections > 4 * default.connections);
         assert_eq!(of(128).streams_per_connection, 512);

@@ -49,6 +49,8 @@ pub(crate) struct Downstream {
     pause_since: Option<Instant>,
     /// The client has closed its side.
     pub(crate) closed: bool,
+    /// The body could not be read: what stands behind it is nobody's request.
+    pub(crate) broken: bool,
     pub(crate) shared: Rc<Shared>,
     /// Pays for the buffers while the connection is active.
     pub(crate) lease: Option<Lease>,
@@ -81,6 +83,7 @@ impl Downstream {
             waited_since: None,
             pause_since: None,
             closed: false,
+            broken: false,
             shared,
             lease: None,
         }
@@ -136,6 +139,12 @@ impl Downstream {
 
     /// Brings body bytes into `relay`, from the buffer or the socket. Ready with [`Loaded::Data`] or [`Loaded::End`].
     pub(crate) fn poll_load(&mut self, cx: &mut Context<'_>, relay: &mut Relay) -> Poll<Result<Loaded, BodyError>> {
+        let loaded = self.poll_load_or_fail(cx, relay);
+        self.broken |= matches!(loaded, Poll::Ready(Err(_)));
+        loaded
+    }
+
+    fn poll_load_or_fail(&mut self, cx: &mut Context<'_>, relay: &mut Relay) -> Poll<Result<Loaded, BodyError>> {
         loop {
             match relay.load(&mut self.decoder, &mut self.rx.bytes)? {
                 Loaded::More => {}

@@ -39,7 +39,7 @@ impl HeadError {
 }
 
 /// Limits of a head.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Most bytes, line ends included.
     pub bytes_max: usize,

@@ -126,6 +126,7 @@ fn may_keep(inner: &Inner, uploading: bool) -> bool {
     down.shared.config.keep_alive
         && !down.shared.drain.is_draining()
         && !down.closed
+        && !down.broken
         // Who was never told to send its body may send it or the next request: nobody could tell which.
         && (down.expect == Expect::No || down.decoder.is_done())
         && (rest_is_small || uploading || inner.buffered.is_some())

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::HeadLimits;
 
 /// Limits and times of connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// Who pays for buffers and bodies.
     pub holder: Holder,

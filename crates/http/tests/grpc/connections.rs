@@ -31,7 +31,7 @@ impl Http1 for Lines {
 #[tokio::test]
 async fn first_bytes_decide_the_protocol_and_are_replayed() {
     let server = Server::start();
-    for line in ["GET / HTTP/1.1\r\n", "PRI * HTTP/1.1\r\n", "P\n", "\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX\n"] {
+    for line in ["GET / HTTP/1.1\r\n", "PRI * HTTP/1.1\r\n", "P\n", "\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"] {
         for cut in [0, 1, line.len() / 2] {
             let mut io = TcpStream::connect(server.tcp()).await.unwrap();
             io.write_all(&line.as_bytes()[..cut]).await.unwrap();

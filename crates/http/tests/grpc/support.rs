@@ -263,7 +263,7 @@ impl Service for Tests {
                 Err(status) => return call.fail(&status),
             };
             match method.as_str() {
-                "Echo" => drop(call.reply(message.bytes).await),
+                "Echo" => call.reply(message.bytes).await.unwrap_or_default(),
                 "Fail" => call.fail(&Status::new(Code::OutOfRange, String::from_utf8(message.bytes.to_vec()).unwrap())),
                 "Head" => {
                     let text = format!(
@@ -273,7 +273,7 @@ impl Service for Tests {
                         call.client_api_version(),
                         call.deadline().is_some()
                     );
-                    drop(call.reply(text.into()).await);
+                    call.reply(text.into()).await.unwrap_or_default();
                 }
                 "Panic" => panic!("on purpose"),
                 "Silent" => {}

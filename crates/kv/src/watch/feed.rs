@@ -229,8 +229,7 @@ impl Hub {
         let future = self.is_future(slot, last);
         let Some(watch) = self.watches.get_mut(slot).filter(|watch| watch.notify) else { return };
         let active = std::mem::take(&mut watch.active);
-        // One that was made at a revision this thread was not told yet must not hear of an older one.
-        if active || future || watch.state != State::Live || watch.next > last + 1 {
+        if active || future || watch.state != State::Live {
             return;
         }
         let watch = watch.to_ref(slot);

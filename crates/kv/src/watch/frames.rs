@@ -390,7 +390,8 @@ impl Hub {
         let serial = self.next_serial();
         self.mark_active(reference.slot);
         self.stats.events += size.events;
-        let sending = Sending { serial, ask, revision, left: size.bytes, sub: from_sub, skip: 0, memory, needs: 0 };
+        let (left, until) = (size.bytes, size.next);
+        let sending = Sending { serial, ask, revision, left, sub: from_sub, skip: 0, until, memory, needs: 0 };
         if let Some(stream) = self.stream_mut(id) {
             stream.sending = Some(Box::new(sending));
         }
@@ -425,16 +426,18 @@ impl Hub {
             let next = match (&sending.memory, ring) {
                 (Memory::Batch { batch, at, next }, _) => {
                     let Some(events) = batch.revisions.get(*at) else { return Piece::Broken };
-                    let place = fill(&mut buffer, length, events, &sending.ask, sending.sub, sending.skip);
-                    place.or(next.map(|sub| (sub, 0)))
+                    fill(&mut buffer, length, events, sending).or(next.map(|sub| (sub, 0)))
                 }
-                (_, Some(events)) => fill(&mut buffer, length, events, &sending.ask, sending.sub, sending.skip),
+                (_, Some(events)) => fill(&mut buffer, length, events, sending),
                 (_, None) => break,
             };
+            let next = next.filter(|(sub, _)| sending.until.is_none_or(|until| *sub < until));
             if let Some((sub, skip)) = next {
                 (sending.sub, sending.skip) = (sub, skip);
-            } else if (buffer.len() as u64) < sending.left {
-                // The revision ends before the length that was promised.
+            }
+            let over = buffer.len() as u64 == sending.left;
+            if next.is_none() && !over || over && next.is_some_and(|(_, skip)| skip > 0) {
+                // The events do not add up to the length that was promised.
                 return Piece::Broken;
             }
             let in_memory = match &sending.memory {
@@ -479,17 +482,14 @@ fn measure(events: &RevisionEvents, ask: &Ask, from_sub: u32) -> Size {
     size
 }
 
-/// Fills the buffer up to `length` with events from (`sub`, `skip`) on. Answers where to go on; `None` at the end of the
-/// revision.
-fn fill(
-    buffer: &mut Vec<u8>,
-    length: usize,
-    events: &RevisionEvents,
-    ask: &Ask,
-    sub: u32,
-    mut skip: usize,
-) -> Option<(u32, usize)> {
+/// Fills the buffer up to `length` with what comes next of a frame. Answers where to go on; `None` at the end of the
+/// events.
+fn fill(buffer: &mut Vec<u8>, length: usize, events: &RevisionEvents, sending: &Sending) -> Option<(u32, usize)> {
+    let &Sending { ref ask, sub, mut skip, until, .. } = sending;
     for event in events.at_sub(sub)..events.len() {
+        if until.is_some_and(|until| events.sub(event) >= until) {
+            return None;
+        }
         if !ask.wants(events.kind(event), events.key(event)) {
             continue;
         }

@@ -16,7 +16,7 @@ use super::{
     index::Index,
     purse::Purse,
     ring::Ring,
-    slab::Slab,
+    slab::{Slab, grow_by_eighths},
     span::KeySpan,
     stream::{Batch, Item, State, Stream, Watch, WatchRef},
     wire::Ids,
@@ -203,7 +203,8 @@ impl Hub {
             prev_kv: spec.prev_kv,
             notify: spec.progress_notify,
             fragment: spec.fragment,
-            future: spec.start_revision > visible,
+            future: spec.start_revision.max(visible) > self.last,
+            quiet_until: spec.start_revision.max(visible),
             active: false,
         };
         let (future, notify) = (watch.future, watch.notify);
@@ -211,6 +212,7 @@ impl Hub {
         self.index.insert(&span, slot);
         let open = self.stream_mut(stream).expect("it was found above");
         open.next_id = next_id;
+        grow_by_eighths(&mut open.ids);
         let at = open.ids.partition_point(|entry| entry.0 < id);
         open.ids.insert(at, (id, slot));
         open.futures += u32::from(future);
@@ -275,10 +277,10 @@ impl Hub {
         waits
     }
 
-    /// Whether the watch's start lies ahead; forgets that it did once it is reached.
+    /// Whether the watch's start, or its creation, lies ahead; forgets that it did once it is reached.
     pub(super) fn is_future(&mut self, slot: u32, last: i64) -> bool {
         let Some(watch) = self.watches.get_mut(slot) else { return false };
-        if watch.future && watch.next <= last {
+        if watch.future && watch.quiet_until <= last {
             watch.future = false;
             let id = watch.stream;
             if let Some(stream) = self.stream_mut(id) {

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{span::KeySpan, tree::Tree};
+use super::{slab::grow_by_eighths, span::KeySpan, tree::Tree};
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Link {
@@ -24,8 +24,9 @@ impl Index {
     /// Adds watch `slot`, which must not be there.
     pub(super) fn insert(&mut self, span: &KeySpan, slot: u32) {
         let at = slot as usize;
-        if self.links.len() <= at {
-            self.links.resize(at + 1, Link::default());
+        while self.links.len() <= at {
+            grow_by_eighths(&mut self.links);
+            self.links.push(Link::default());
         }
         let first =
             if span.is_one() { self.exact.get(span.shared_key()).copied() } else { self.ranges.get_mut(span).copied() };
@@ -84,6 +85,13 @@ impl Index {
             ring(*first);
         }
         self.ranges.stab(key, &mut ring);
+    }
+
+    /// Most bytes of one watch here: a link, and a node or an entry of the hash table, which is at worst 7/16 full.
+    #[cfg(test)]
+    pub(super) fn watch_bytes_max() -> usize {
+        let entry = (size_of::<(Arc<[u8]>, u32)>() + 1) * 16 / 7;
+        (size_of::<Link>() + Tree::NODE_BYTES.max(entry)) * 9 / 8
     }
 
     #[cfg(test)]

@@ -15,6 +15,13 @@ pub(super) struct Slab<T> {
     first_generation: u32,
 }
 
+/// Makes room for one more, an eighth at a time: doubling would leave half of a large table unused, and charged to nobody.
+pub(super) fn grow_by_eighths<T>(table: &mut Vec<T>) {
+    if table.len() == table.capacity() {
+        table.reserve_exact((table.len() / 8).max(4));
+    }
+}
+
 impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self { places: Vec::new(), free: Vec::new(), first_generation: 0 }
@@ -25,6 +32,7 @@ impl<T> Slab<T> {
     /// Adds a thing; answers its number and the generation of it.
     pub(super) fn insert(&mut self, thing: T) -> (u32, u32) {
         let slot = self.free.pop().unwrap_or_else(|| {
+            grow_by_eighths(&mut self.places);
             self.places.push(Place { generation: self.first_generation, thing: None });
             u32::try_from(self.places.len() - 1).expect("each thing is leased: far fewer than 2^32")
         });
@@ -65,6 +73,10 @@ impl<T> Slab<T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
         (0..).zip(&self.places).filter_map(|(slot, place)| Some((slot, place.generation, place.thing.as_ref()?)))
     }
+
+    /// Bytes of a place.
+    #[cfg(test)]
+    pub(super) const PLACE_BYTES: usize = size_of::<Place<T>>();
 
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -39,8 +39,10 @@ pub(super) struct Watch {
     pub(super) prev_kv: bool,
     pub(super) notify: bool,
     pub(super) fragment: bool,
-    /// Its start lies ahead of the store's revision at creation.
+    /// The thread was not told `quiet_until` yet.
     pub(super) future: bool,
+    /// No progress is told below it: its start, and the revision its creation was answered with.
+    pub(super) quiet_until: i64,
     /// It was sent events since the last tick.
     pub(super) active: bool,
 }
@@ -155,6 +157,9 @@ pub(super) struct Sending {
     /// The event that comes next, and how much of it is sent.
     pub(super) sub: u32,
     pub(super) skip: usize,
+    /// The sub that the next frame begins with: were events shorter than they were measured, because compaction took
+    /// previous pairs in between, the frame would otherwise go on into those of the next.
+    pub(super) until: Option<u32>,
     pub(super) memory: Memory,
     /// Bytes that the next job must be able to hold.
     pub(super) needs: usize,

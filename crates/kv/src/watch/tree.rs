@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use super::span::KeySpan;
+use super::{slab::grow_by_eighths, span::KeySpan};
 
 const NONE: u32 = u32::MAX;
 
@@ -95,6 +95,7 @@ impl Tree {
             self.nodes[at as usize] = node;
             at
         } else {
+            grow_by_eighths(&mut self.nodes);
             self.nodes.push(node);
             u32::try_from(self.nodes.len() - 1).expect("nodes are leased, far fewer than 2^32")
         };
@@ -227,6 +228,9 @@ impl Tree {
         self.update(up);
         up
     }
+
+    #[cfg(test)]
+    pub(super) const NODE_BYTES: usize = size_of::<Node>();
 
     #[cfg(test)]
     pub(super) fn depth(&self) -> u8 {

@@ -70,7 +70,9 @@ impl Lessor {
     pub fn granted(&mut self, id: i64, ttl_seconds: u64, now: Millis) {
         let entry = Entry { id, ttl_seconds, deadline: deadline(now, ttl_seconds) };
         if self.chunks.is_empty() {
-            self.chunks.push(Vec::new());
+            self.chunks.push(vec![entry]);
+            self.len = 1;
+            return;
         }
         let at = self.chunk_of(id);
         let chunk = &mut self.chunks[at];
@@ -176,29 +178,29 @@ mod tests {
         let mut lessor = leading();
         lessor.granted(7, 2, 1000);
         assert_eq!(lessor.time_to_live(7, 1500), Some((2, 1)));
-        assert_eq!(lessor.sweep(2999, 500), []);
+        assert_eq!(lessor.sweep(2999, 500), [0i64; 0]);
         assert_eq!(lessor.renew(7, 2999), Renewal::Renewed { ttl_seconds: 2 });
-        assert_eq!(lessor.sweep(4998, 500), []);
+        assert_eq!(lessor.sweep(4998, 500), [0i64; 0]);
         assert_eq!(lessor.sweep(4999, 500), [7]);
         assert_eq!(lessor.renew(7, 5000), Renewal::Expiring);
         assert_eq!(lessor.time_to_live(7, 5000), None);
-        assert_eq!(lessor.sweep(5100, 500), [], "the proposal is on its way");
+        assert_eq!(lessor.sweep(5100, 500), [0i64; 0], "the proposal is on its way");
         assert_eq!(lessor.sweep(5499, 500), [7], "it was lost");
         lessor.revoked(7);
         assert_eq!((lessor.renew(7, 6000), lessor.len()), (Renewal::Unknown, 0));
-        assert_eq!(lessor.sweep(9000, 500), []);
+        assert_eq!(lessor.sweep(9000, 500), [0i64; 0]);
     }
 
     #[test]
     fn a_new_leader_gives_everybody_the_full_time_again() {
         let mut lessor = Lessor::default();
         lessor.granted(1, 10, 0);
-        assert_eq!(lessor.sweep(60_000, 500), [], "a follower proposes nothing");
+        assert_eq!(lessor.sweep(60_000, 500), [0i64; 0], "a follower proposes nothing");
         lessor.lead(60_000, 1000);
         assert_eq!(lessor.time_to_live(1, 60_000), Some((10, 11)));
         assert_eq!(lessor.sweep(71_000, 500), [1]);
         lessor.follow();
-        assert_eq!(lessor.sweep(80_000, 500), []);
+        assert_eq!(lessor.sweep(80_000, 500), [0i64; 0]);
     }
 
     #[test]
@@ -232,6 +234,6 @@ mod tests {
     fn the_longest_ttl_does_not_overflow() {
         let mut lessor = leading();
         lessor.granted(1, 9_000_000_000, u64::MAX - 5);
-        assert_eq!(lessor.sweep(u64::MAX - 2, 500), []);
+        assert_eq!(lessor.sweep(u64::MAX - 2, 500), [0i64; 0]);
     }
 }

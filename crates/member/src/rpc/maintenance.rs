@@ -20,6 +20,8 @@ use crate::{local::Local, threads::Lane, version::VERSION};
 /// Rows that one slice of hashing takes.
 const HASH_ROWS: usize = 1000;
 /// The quota where none is set. Source: etcd.
+/// Size of an empty store: a page.
+const SIZE_LEAST: i64 = 4096;
 const QUOTA_DEFAULT: i64 = 2 << 30;
 
 pub(super) async fn status<E: Engine>(local: &Rc<Local<E>>) -> Result<Bytes, Error> {
@@ -35,17 +37,18 @@ pub(super) async fn status<E: Engine>(local: &Rc<Local<E>>) -> Result<Bytes, Err
     if shared.consensus.leader() == 0 {
         errors.insert(0, Error::NoLeader.text().to_owned());
     }
-    let disk = i64::try_from(usage.disk).unwrap_or(i64::MAX);
+    // What is written counts before it is flushed; tools divide by it, so it is never nothing.
+    let size = i64::try_from(usage.disk + usage.unflushed).unwrap_or(i64::MAX).max(SIZE_LEAST);
     Ok(encode(&StatusResponse {
         header: Some(response_header(local, shared.reader.visible())),
         version: VERSION.to_owned(),
-        db_size: disk,
+        db_size: size,
         leader: shared.consensus.leader(),
         raft_index: shared.consensus.commit().0,
         raft_term: shared.consensus.term(),
         raft_applied_index: shared.reader.applied().0,
         errors,
-        db_size_in_use: disk,
+        db_size_in_use: size,
         is_learner: false,
         storage_version: crate::version::STORAGE_VERSION.to_owned(),
         db_size_quota: if shared.config.quota_bytes == 0 { QUOTA_DEFAULT } else { shared.config.quota_bytes },

@@ -52,7 +52,7 @@ fn writer_that_is_killed() {
             }
         }
         engine.write(&mut batch).unwrap();
-        if n % 97 == 0 {
+        if n % 499 == 0 {
             engine.flush(n % 2 == 0).unwrap();
         }
         if n % 20 == 0 {

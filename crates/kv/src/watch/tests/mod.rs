@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tidegate_api::pb::{self, WatchResponse};
-use tidegate_base::{Budget, ByteSize, Limits, Profile};
+use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 
 use super::*;
 
@@ -193,7 +193,10 @@ struct World {
 
 impl World {
     fn new(config: Config) -> Self {
-        let budget = budget();
+        Self::with(config, budget())
+    }
+
+    fn with(config: Config, budget: Budget) -> Self {
         let mut hub = Hub::new(config, &budget, 1, 0);
         hub.set_term(9);
         let now = Duration::ZERO;

@@ -1,0 +1,20 @@
+//! The data plane: what moves the traffic, and its replacement while traffic flows.
+//!
+//! ```text
+//!   apply ──builds, off the I/O threads──► Pipeline, Router ──► Routes ──swap──► each thread's next request
+//!     └─► opens and closes listeners: one socket for each I/O thread
+//! ```
+//! A request keeps the state it began with until it is answered; the last one to do so drops it.
+
+mod background;
+mod plane;
+mod server;
+mod service;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use server::Server;
+pub(crate) use service::Worker;
+
+pub use plane::{Counters, DataPlane};

@@ -1,0 +1,281 @@
+//! Objects, built and swapped.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tidegate_base::Budget;
+use tidegate_http::io::{Handle, SpawnError};
+use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, Resolver, decode};
+
+use super::{
+    background::Background,
+    server::{Compiled, Server},
+    service::sweep,
+    spec::{HttpServerSpec, PipelineSpec},
+};
+use crate::{
+    listener::Listener,
+    objects::{ObjectStatus, Plane, Problem},
+};
+
+const HTTP_SERVER: &str = "HTTPServer";
+const PIPELINE: &str = "Pipeline";
+
+/// Counters of one HTTPServer, summed over its threads, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub connections: u64,
+    pub requests: u64,
+    pub bad_heads: u64,
+    pub no_memory: u64,
+    pub timeouts: u64,
+}
+
+/// Runs HTTPServers and Pipelines on the I/O threads. When it is dropped, its listeners close.
+pub struct DataPlane {
+    inner: Arc<Inner>,
+    background: Background,
+}
+
+pub(super) struct Inner {
+    handle: Handle,
+    registry: Registry,
+    deps: Deps,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pipelines: BTreeMap<String, Arc<Pipeline>>,
+    servers: BTreeMap<String, Running>,
+    /// The newest spec of each object, whether it could be built or not, and how that ended.
+    specs: BTreeMap<String, (String, Value, ObjectStatus)>,
+}
+
+/// An HTTPServer of which a spec could be built.
+struct Running {
+    server: Arc<Server>,
+    compiled: Compiled,
+    listener: Result<Listener, String>,
+}
+
+impl DataPlane {
+    /// # Errors
+    /// When an I/O thread takes no task, or the system no thread.
+    pub fn new(handle: Handle, budget: Budget, registry: Registry) -> std::io::Result<Self> {
+        for thread in 0..handle.count() {
+            handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
+        }
+        let resolver = Arc::new(Resolver::default());
+        let deps = Deps { budget, threads: handle.count(), resolver: Some(Arc::clone(&resolver)) };
+        let inner = Arc::new(Inner { handle, registry, deps, state: Mutex::default() });
+        let background = Background::start(Arc::downgrade(&inner), resolver)?;
+        Ok(Self { inner, background })
+    }
+
+    /// Where an HTTPServer listens.
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        let state = self.inner.state();
+        state.servers.get(name).and_then(|running| running.listener.as_ref().ok()).map(Listener::address)
+    }
+
+    /// Counters of each HTTPServer.
+    pub fn counters(&self) -> BTreeMap<String, Counters> {
+        let state = self.inner.state();
+        state.servers.iter().map(|(name, running)| (name.clone(), count(&running.server))).collect()
+    }
+
+    /// How each object stands now. Differs from what [`Plane::apply`] returned when a port was taken then and is free now.
+    pub fn statuses(&self) -> BTreeMap<String, ObjectStatus> {
+        self.inner.state().statuses()
+    }
+
+    /// Closes every listener. Connections end after the request they serve, at the latest after 30 s. Blocks for a moment.
+    pub fn drain(&self) {
+        let servers = std::mem::take(&mut self.inner.state().servers);
+        for listener in servers.into_values().filter_map(|running| running.listener.ok()) {
+            listener.close();
+        }
+    }
+}
+
+fn count(server: &Server) -> Counters {
+    let mut sum = Counters::default();
+    for stats in server.stats.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        sum.connections += stats.connections.load(Ordering::Relaxed);
+        sum.requests += stats.requests.load(Ordering::Relaxed);
+        sum.bad_heads += stats.bad_heads.load(Ordering::Relaxed);
+        sum.no_memory += stats.no_memory.load(Ordering::Relaxed);
+        sum.timeouts += stats.timeouts.load(Ordering::Relaxed);
+    }
+    sum
+}
+
+impl Plane for DataPlane {
+    fn kinds(&self) -> Vec<&'static str> {
+        vec![HTTP_SERVER, PIPELINE]
+    }
+
+    fn filters(&self) -> Vec<&'static str> {
+        self.inner.registry.iter().map(|kind| kind.name()).collect()
+    }
+
+    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
+        let mut report = Report::default();
+        match kind {
+            HTTP_SERVER => drop(read_server(spec, &mut report)),
+            PIPELINE => {
+                // Checked without the means to register anything.
+                let deps = Deps { resolver: None, ..self.inner.deps.clone() };
+                drop(read_pipeline(spec, &self.inner.registry, &deps, &mut report));
+            }
+            _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
+        }
+        let problems = report.problems.iter().map(|problem| Problem::new(&problem.field, &problem.message));
+        let problems: Vec<Problem> = problems.collect();
+        if problems.is_empty() { Ok(report.warnings) } else { Err(problems) }
+    }
+
+    fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus> {
+        let mut state = self.inner.state();
+        self.inner.apply(&mut state, objects);
+        self.background.wake();
+        state.statuses()
+    }
+}
+
+fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
+    let spec: HttpServerSpec = decode(spec, "", METADATA, report)?;
+    spec.check(report);
+    report.problems.is_empty().then(|| Compiled::new(&spec))
+}
+
+fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
+    let spec: PipelineSpec = decode(spec, "", METADATA, report)?;
+    spec.check(report);
+    let filters: Vec<Value> = spec.filters.into_iter().map(Value::Object).collect();
+    Pipeline::build(&spec.flow, &filters, registry, deps, report)
+}
+
+impl State {
+    fn statuses(&self) -> BTreeMap<String, ObjectStatus> {
+        let status = |name: &String, (_, _, status): &(String, Value, ObjectStatus)| {
+            let mut status = status.clone();
+            if let Some(running) = self.servers.get(name) {
+                if let (None, Err(error)) = (&status.error, &running.listener) {
+                    status.error = Some(error.clone());
+                }
+                let missing = running.compiled.missing(&self.pipelines);
+                status.warnings.extend(missing.iter().map(|name| format!("the pipeline \"{name}\" does not exist")));
+            }
+            (name.clone(), status)
+        };
+        self.specs.iter().map(|(name, spec)| status(name, spec)).collect()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, state: &mut State, objects: BTreeMap<String, (String, Value)>) {
+        let is = |name: &str, kind: &str| objects.get(name).is_some_and(|(of, _)| of == kind);
+        state.pipelines.retain(|name, _| is(name, PIPELINE));
+        let gone: Vec<String> = state.servers.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
+        for name in gone {
+            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
+                listener.close();
+            }
+        }
+        let mut specs = BTreeMap::new();
+        let mut servers = Vec::new();
+        for (name, (kind, spec)) in objects {
+            let same = state.specs.remove(&name).filter(|(old_kind, old, _)| *old_kind == kind && *old == spec);
+            if let Some(same) = same {
+                specs.insert(name, same);
+                continue;
+            }
+            let mut report = Report::default();
+            match kind.as_str() {
+                PIPELINE => {
+                    if let Some(pipeline) = read_pipeline(&spec, &self.registry, &self.deps, &mut report) {
+                        state.pipelines.insert(name.clone(), Arc::new(pipeline));
+                    }
+                }
+                HTTP_SERVER => {
+                    servers.extend(read_server(&spec, &mut report).map(|compiled| (name.clone(), compiled)));
+                }
+                _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
+            }
+            let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
+            let status = ObjectStatus { error, warnings: report.warnings };
+            specs.insert(name, (kind, spec, status));
+        }
+        state.specs = specs;
+        self.update_servers(state, servers);
+    }
+
+    /// Swaps the routes of every server, and moves listeners whose address has changed: all of them are closed before the
+    /// first is opened, so that ports can change hands.
+    fn update_servers(&self, state: &mut State, changed: Vec<(String, Compiled)>) {
+        let mut opening = Vec::new();
+        for (name, compiled) in changed {
+            let routes = Arc::new(compiled.join(&state.pipelines));
+            let Some(running) = state.servers.get_mut(&name) else {
+                let routes = Arc::new(ArcSwap::new(routes));
+                let budget = self.deps.budget.clone();
+                let server = Arc::new(Server { name: name.clone(), budget, routes, stats: Mutex::default() });
+                let listener = Err("is not open yet".to_owned());
+                state.servers.insert(name.clone(), Running { server, compiled, listener });
+                opening.push(name);
+                continue;
+            };
+            // A port that was chosen for it stays.
+            let moves = compiled.address != running.compiled.address;
+            running.compiled = compiled;
+            if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
+                listener.close();
+            }
+            if running.listener.is_err() {
+                opening.push(name);
+            }
+        }
+        // Pipelines may have changed under any of them.
+        for running in state.servers.values() {
+            running.server.routes.store(Arc::new(running.compiled.join(&state.pipelines)));
+        }
+        for name in opening {
+            if let Some(running) = state.servers.get_mut(&name) {
+                self.open(running);
+            }
+        }
+    }
+
+    fn open(&self, running: &mut Running) {
+        let address = running.compiled.address;
+        running.listener = Listener::open(&self.handle, address, &running.server)
+            .map_err(|error| format!("cannot listen on {address}: {error}"));
+        if let Err(error) = &running.listener {
+            tracing::warn!(server = running.server.name, error, "an HTTPServer is not open");
+        }
+    }
+
+    /// Tries again to open what could not be opened.
+    pub(super) fn retry(&self) {
+        for running in self.state().servers.values_mut().filter(|running| running.listener.is_err()) {
+            self.open(running);
+        }
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}

@@ -1,0 +1,115 @@
+//! The machine against a plain map of versions: random histories, applied by one machine in large batches and by another
+//! whose batches hold one change each, that crashes, replays its log and sweeps at random.
+//!
+//! `TIDEGATE_SEEDS=n` tries n seeds; `TIDEGATE_SEED=s` only that one, which is what a failure prints.
+
+mod generate;
+mod oracle;
+mod replica;
+
+use bytes::Bytes;
+use generate::Request1;
+use oracle::{Expected, Oracle};
+use prost::Message;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use replica::{Logged, Replica};
+use tidegate_api::{
+    Error,
+    pb::{CompactionRequest, LeaseRevokeRequest},
+};
+use tidegate_kv::{Command, Envelope};
+
+fn entry(command: Command, message: Vec<u8>) -> tidegate_base::Payload {
+    Envelope::new(command, 7).seal(Bytes::from(message))
+}
+
+/// Gives a request to the oracle, and makes the entry for the machines.
+fn propose(oracle: &mut Oracle, request: &Request1) -> Logged {
+    let (payload, expected) = match request {
+        Request1::Put(put) => {
+            let expected = oracle.refuses(put).map_or_else(|| Ok(oracle.put(put)), Err);
+            (entry(Command::Put, put.encode_to_vec()), expected)
+        }
+        Request1::Delete(delete) => {
+            let range = tidegate_api::KeyRange::new(delete.key.clone(), delete.range_end.clone());
+            (entry(Command::DeleteRange, delete.encode_to_vec()), Ok(oracle.delete(&range, delete.prev_kv)))
+        }
+        Request1::Txn(txn) => (entry(Command::Txn, txn.encode_to_vec()), oracle.txn(txn)),
+        Request1::Compact(revision) => {
+            let expected = if *revision <= oracle.compacted {
+                Err(Error::Compacted)
+            } else if *revision > oracle.revision {
+                Err(Error::FutureRev)
+            } else {
+                oracle.compacted = *revision;
+                Ok(Expected::Other)
+            };
+            let message = CompactionRequest { revision: *revision, physical: false };
+            (entry(Command::Compaction, message.encode_to_vec()), expected)
+        }
+        Request1::Grant(id) => {
+            let known = oracle.leases.contains_key(id);
+            oracle.leases.entry(*id).or_insert(60);
+            let expected = if known { Err(Error::LeaseExist) } else { Ok(Expected::Other) };
+            (entry(Command::LeaseGrant { id: *id, ttl_seconds: 60 }, Vec::new()), expected)
+        }
+        Request1::Revoke(id) => {
+            let expected = if oracle.leases.contains_key(id) {
+                oracle.revoke(*id);
+                Ok(Expected::Other)
+            } else {
+                Err(Error::LeaseNotFound)
+            };
+            (entry(Command::LeaseRevoke, LeaseRevokeRequest { id: *id }.encode_to_vec()), expected)
+        }
+    };
+    oracle.finish();
+    Logged { payload, expected, revision: oracle.revision }
+}
+
+fn history(seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut oracle = Oracle::new();
+    let mut log: Vec<Logged> = Vec::new();
+    let mut large = Replica::new("large batches", 4 << 20);
+    let mut small = Replica::new("one change a batch", 1);
+    for step in 0..60 {
+        let request = generate::request(&mut rng, oracle.revision);
+        log.push(propose(&mut oracle, &request));
+        // The first commits when it likes, so that entries meet the open batch of others.
+        large.catch_up(&log, &oracle);
+        if rng.random_bool(0.3) {
+            large.commit();
+        }
+        if rng.random_bool(0.15) {
+            small.interrupt(&log, &mut rng);
+        }
+        small.catch_up(&log, &oracle);
+        small.commit();
+        small.disturb(&mut rng);
+        if step % 10 == 9 {
+            large.commit();
+            for replica in [&large, &small] {
+                replica.check(&oracle, &mut rng);
+            }
+        }
+    }
+    for replica in [&mut large, &mut small] {
+        replica.commit();
+        replica.check_swept(&oracle);
+        replica.check(&oracle, &mut rng);
+    }
+}
+
+#[test]
+fn machines_agree_with_a_map_of_versions() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = match number("TIDEGATE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TIDEGATE_SEEDS").unwrap_or(60),
+    };
+    for seed in seeds {
+        let result = std::panic::catch_unwind(|| history(seed));
+        assert!(result.is_ok(), "seed {seed}: replay with TIDEGATE_SEED={seed} cargo test -p tidegate-kv --test model");
+    }
+}

@@ -1,0 +1,179 @@
+//! The order of filters, and where their results lead. Pure.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Problems;
+
+/// Name of the built-in node that ends a flow.
+pub const END: &str = "END";
+
+/// One node of a flow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowNode {
+    /// Name of the filter to run, or `END`.
+    pub filter: String,
+    /// Another name for this node, so that one filter can stand in a flow more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// Only `DEFAULT` so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Where each result leads: a node later in the flow, or `END`. The empty result is success.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jump_if: BTreeMap<String, String>,
+}
+
+impl FlowNode {
+    fn name(&self) -> &str {
+        self.alias.as_deref().filter(|alias| !alias.is_empty()).unwrap_or(&self.filter)
+    }
+}
+
+/// A filter as a flow needs to know it: its name, and the results of its kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub name: &'a str,
+    pub results: &'a [&'a str],
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Node {
+    /// Index of the filter; `None` ends the flow.
+    filter: Option<usize>,
+    /// Index of the node that a result leads to; the number of nodes is the end.
+    jumps: Vec<(Box<str>, usize)>,
+}
+
+/// A checked flow.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Flow(Vec<Node>);
+
+impl Flow {
+    /// Checks `nodes` over `filters`. An empty flow runs all filters as they are defined.
+    ///
+    /// # Errors
+    /// All problems, below `flow`.
+    pub fn new(nodes: &[FlowNode], filters: &[Known<'_>]) -> Result<Self, Problems> {
+        if nodes.is_empty() {
+            return Ok(Self((0..filters.len()).map(|at| Node { filter: Some(at), jumps: Vec::new() }).collect()));
+        }
+        let mut problems = Problems::default();
+        let mut flow = Vec::with_capacity(nodes.len());
+        for (index, node) in nodes.iter().enumerate() {
+            let at = format!("flow[{index}]");
+            let filter = filters.iter().position(|filter| filter.name == node.filter);
+            let known = filter.is_some() || node.filter == END;
+            problems.require(known, format!("{at}.filter"), format!("there is no filter \"{}\"", node.filter));
+            let default = node.namespace.as_deref().is_none_or(|name| name.is_empty() || name == "DEFAULT");
+            problems.require(default, format!("{at}.namespace"), "only DEFAULT is supported yet");
+            let mut jumps = Vec::new();
+            for (result, target) in &node.jump_if {
+                let field = format!("{at}.jumpIf.{result}");
+                let results = filter.map_or(&[][..], |filter| filters[filter].results);
+                if !result.is_empty() && !results.contains(&result.as_str()) {
+                    let list = results.join(", ");
+                    problems.add(&field, format!("is no result of {}, which has: {list}", node.filter));
+                }
+                let later = nodes.iter().enumerate().skip(index + 1).filter(|(_, node)| node.name() == target);
+                let later: Vec<usize> = later.map(|(index, _)| index).collect();
+                match later[..] {
+                    _ if target == END => jumps.push((result.as_str().into(), nodes.len())),
+                    [one] => jumps.push((result.as_str().into(), one)),
+                    [] => problems.add(field, format!("there is no node \"{target}\" later in the flow")),
+                    _ => problems.add(field, format!("there are several nodes \"{target}\" later in the flow")),
+                }
+            }
+            flow.push(Node { filter, jumps });
+        }
+        problems.into_result().map(|()| Self(flow))
+    }
+
+    /// Index of the filter to run at node `at`; `None` at the end.
+    pub fn filter(&self, at: usize) -> Option<usize> {
+        self.0.get(at).and_then(|node| node.filter)
+    }
+
+    /// The node behind `at` when its filter ended with `result`, empty for success. Past the last node is the end.
+    pub fn next(&self, at: usize, result: &str) -> usize {
+        let Some(node) = self.0.get(at) else { return self.0.len() };
+        match node.jumps.iter().find(|(name, _)| **name == *result) {
+            Some((_, target)) => *target,
+            None if result.is_empty() => at + 1,
+            None => self.0.len(),
+        }
+    }
+}
+
+/// Name of a filter in its spec; empty when it has none.
+pub(crate) fn name_of(filter: &Value) -> &str {
+    filter.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(text: &str) -> FlowNode {
+        // "filter", "filter as alias", each with "result>target" behind it
+        let mut words = text.split(' ');
+        let mut node = FlowNode { filter: words.next().unwrap().to_owned(), ..FlowNode::default() };
+        while let Some(word) = words.next() {
+            match word.split_once('>') {
+                Some((result, target)) => drop(node.jump_if.insert(result.to_owned(), target.to_owned())),
+                None => node.alias = words.next().map(str::to_owned),
+            }
+        }
+        node
+    }
+
+    fn build(nodes: &[&str]) -> Result<Flow, Problems> {
+        let nodes: Vec<FlowNode> = nodes.iter().map(|text| node(text)).collect();
+        let filters = ["a", "b", "c"].map(|name| Known { name, results: &["bad", "worse"] });
+        Flow::new(&nodes, &filters)
+    }
+
+    /// Runs a flow in which the n-th filter run ends with the n-th result; gives the filters run.
+    fn run(nodes: &[&str], results: &[&str]) -> String {
+        let flow = build(nodes).unwrap();
+        let (mut at, mut ran, mut results) = (0, String::new(), results.iter());
+        while let Some(filter) = flow.filter(at) {
+            ran.push_str(["a", "b", "c"][filter]);
+            at = flow.next(at, results.next().unwrap_or(&""));
+        }
+        ran
+    }
+
+    #[test]
+    fn results_lead_where_the_flow_says() {
+        assert_eq!(run(&[], &[]), "abc");
+        assert_eq!(run(&[], &["", "bad"]), "ab", "a result without an entry ends the flow");
+        assert_eq!(run(&["c", "a"], &[]), "ca");
+        assert_eq!(run(&["a bad>c", "b", "c"], &["bad"]), "ac");
+        assert_eq!(run(&["a bad>c", "b", "c"], &["worse"]), "a");
+        assert_eq!(run(&["a bad>END", "b"], &["bad"]), "a");
+        assert_eq!(run(&["a", "END", "b"], &[]), "a");
+        assert_eq!(run(&["a >c", "b", "c"], &[""]), "ac", "success may jump too");
+        assert_eq!(run(&["a", "b", "a as again", "c"], &[]), "abac");
+        assert_eq!(run(&["a bad>again", "b", "a as again", "c"], &["bad"]), "aac");
+        assert_eq!(run(&["a bad>c", "END", "c"], &["bad"]), "ac");
+    }
+
+    #[test]
+    fn every_problem_of_a_flow_is_named() {
+        let problems = build(&["a", "x", "b none>c bad>a worse>c", "c", "c"]).unwrap_err();
+        let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["flow[1].filter", "flow[2].jumpIf.bad", "flow[2].jumpIf.none", "flow[2].jumpIf.none", "flow[2].jumpIf.worse"]
+        );
+        let mut other = node("a");
+        other.namespace = Some("other".to_owned());
+        let filters = [Known { name: "a", results: &[] }];
+        assert_eq!(Flow::new(&[other], &filters).unwrap_err().iter().next().unwrap().field, "flow[0].namespace");
+    }
+}
