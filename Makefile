@@ -6,7 +6,7 @@ run: build
 
 build:
 	@scripts/setup.sh build
-	@scripts/cargo.sh build --release -p tidegate
+	@scripts/cargo.sh build --release --workspace --bin tidegate
 
 test:
 	@scripts/setup.sh test

@@ -11,7 +11,7 @@ step() {
   if ! "$@" 2>&1 | tee -a "$log"; then failed_steps=$((failed_steps + 1)); fi
 }
 
-step scripts/cargo.sh build --release -p tidegate -p xtask
+step scripts/cargo.sh build --release --workspace --bin tidegate --bin xtask
 peers=$(scripts/cargo.sh run -q --release -p xtask -- peers) || failed_steps=$((failed_steps + 1))
 export TIDEGATE_PEERS=$peers
 step scripts/cargo.sh test --release --workspace --no-fail-fast

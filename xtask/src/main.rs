@@ -1,1 +1,41 @@
-fn main() {}
+//! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it.
+
+mod bench;
+mod peers;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tools of the tidegate workspace")]
+enum Task {
+    /// Builds the reference etcd, etcdctl and etcdutl, once, and prints the directory they are in.
+    Peers,
+    /// Measures ours, beside the reference.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Processor time, throughput and latency of puts, gets and transactions.
+    Kv(bench::kv::Args),
+    /// One large key written again and again, a kill and a restart: memory all the way.
+    Bigkey(bench::bigkey::Args),
+    /// Memory under loads that tempt a store to keep things.
+    Memory(bench::memory::Args),
+    /// One request through the gateway, beside nginx.
+    Gateway(bench::gateway::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Peers => {
+            println!("{}", peers::build()?.display());
+            Ok(())
+        }
+        Task::Bench(Bench::Kv(args)) => bench::kv::run(&args),
+        Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
+        Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),
+        Task::Bench(Bench::Gateway(args)) => bench::gateway::run(&args),
+    }
+}

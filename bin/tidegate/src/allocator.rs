@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn what_is_allocated_is_counted() {
         let before = stats().allocated;
-        let block = vec![1u8; 8 << 20];
-        assert!(stats().allocated >= before + (8 << 20), "{} bytes", block.len());
+        let block = std::hint::black_box(vec![1u8; 64 << 20]);
+        // Other tests of this process give back some of theirs meanwhile.
+        assert!(stats().allocated >= before + (32 << 20), "{} bytes", block.len());
     }
 }

@@ -299,8 +299,7 @@ mod tests {
     fn lines(format: Format, emit: impl FnOnce()) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         tracing::subscriber::with_default(Capture(format, Arc::clone(&lines)), emit);
-        let taken = std::mem::take(&mut *lines.lock().unwrap());
-        taken
+        lines.lock().unwrap().split_off(0)
     }
 
     #[test]
@@ -309,8 +308,14 @@ mod tests {
             tracing::warn!(path = "a\"b\n\u{1}", count = 3u64, on = true, "took too long");
         });
         let line = &lines[0];
-        assert!(line.starts_with(r#"{"level":"warn","ts":"2023-11-14T22:13:20.000001Z","caller":"src/logging.rs:"#), "{line}");
-        assert!(line.ends_with("\",\"msg\":\"took too long\",\"path\":\"a\\\"b\\n\\u0001\",\"count\":3,\"on\":true}\n"), "{line}");
+        assert!(
+            line.starts_with(r#"{"level":"warn","ts":"2023-11-14T22:13:20.000001Z","caller":"src/logging.rs:"#),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("\",\"msg\":\"took too long\",\"path\":\"a\\\"b\\n\\u0001\",\"count\":3,\"on\":true}\n"),
+            "{line}"
+        );
     }
 
     #[test]

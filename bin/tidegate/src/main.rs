@@ -3,16 +3,19 @@
 mod allocator;
 mod logging;
 mod node;
+mod server;
 mod store;
 
 use std::{env, path::Path, process::ExitCode};
 
 const USAGE: &str = "\
 Usage:
+  tidegate server [flags]   a gateway node with the store embedded
+  tidegate ctl    VERB …    apply, get and delete objects of a gateway; memory of a node
   tidegate store  [flags]   the store alone: a drop-in for the etcd server, with its flags and ETCD_ variables
   tidegate --version
 
-`tidegate store --help` lists the flags. Called by the name etcd, this program is `tidegate store`.
+`--help` behind each lists its flags. Called by the name etcd, this program is `tidegate store`.
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
     }
     match rest.first().map(String::as_str) {
         Some("store") => store::main(&rest[1..], store::CalledAs::Tidegate),
+        Some("server") => server::main(&rest[1..]),
+        Some("ctl") => ctl(&rest),
         Some("--version" | "version") => {
             println!("tidegate {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -38,4 +43,22 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The operator's tool.
+#[derive(Debug, clap::Parser)]
+#[command(name = "tidegate ctl")]
+struct CtlArguments {
+    #[command(flatten)]
+    ctl: tidegate_ctl::Ctl,
+}
+
+fn ctl(arguments: &[String]) -> ExitCode {
+    let arguments = match <CtlArguments as clap::Parser>::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let (mut input, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let streams = tidegate_ctl::Streams { input: &mut input, out: &mut out, err: &mut err };
+    if tidegate_ctl::run(&arguments.ctl, streams) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,14 +1,12 @@
 //! A running node: its member, its listeners, and how it ends.
 
-use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
-use futures_util::future::LocalBoxFuture;
 use tidegate_base::{Budget, Limits, LimitsError, Profile};
 use tidegate_http::{
-    conn::{Drain, Http1, Listener, Net, Peer, Served, Stream},
-    h1::{self, Handler, Simple},
-    io::{SpawnError, Threads},
+    conn::{Drain, Listener, Net, Served},
+    h1::{self, Http1Service, Simple},
+    io::{self as io_threads, SpawnError, Threads},
 };
 use tidegate_member::{Config, DataDir, DataDirError, Handle, Member, StartError, bootstrap_member_id, cluster_id};
 use tidegate_rocks::{RocksEngine, Settings};
@@ -40,11 +38,9 @@ pub(crate) enum NodeError {
     NotReady(String),
 }
 
-pub(crate) type StoreHandle = Handle<RocksEngine>;
-
 /// A member with its listeners.
 pub(crate) struct Node {
-    pub(crate) handle: StoreHandle,
+    pub(crate) handle: Handle<RocksEngine>,
     pub(crate) net: Net,
     pub(crate) budget: Budget,
     member: Member<RocksEngine>,
@@ -109,19 +105,13 @@ impl Node {
         }
         for listener in metrics {
             let (handle, budget) = (handle.clone(), budget.clone());
-            net.listen(listener, move |_| Served {
-                grpc: None,
-                http1: Some(Plain::new(handle.endpoints(), budget.clone())),
-            })?;
+            net.listen(listener, move |_| Served { grpc: None, http1: Some(plain(&handle, &budget)) })?;
         }
         let mut addresses = Vec::new();
         for listener in clients {
             addresses.push(listener.address().to_string());
             let (handle, budget) = (handle.clone(), budget.clone());
-            net.listen(listener, move |_| Served {
-                grpc: Some(handle.grpc()),
-                http1: Some(Plain::new(handle.endpoints(), budget.clone())),
-            })?;
+            net.listen(listener, move |_| Served { grpc: Some(handle.grpc()), http1: Some(plain(&handle, &budget)) })?;
         }
         for address in addresses {
             tracing::info!(address, "serving client traffic insecurely; this is strongly discouraged!");
@@ -130,10 +120,13 @@ impl Node {
         Ok(Self { handle, net, budget, member, threads, drain })
     }
 
-    /// Waits for SIGTERM or SIGINT and stops in order.
-    pub(crate) fn run_until_signal(self) -> Result<(), NodeError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NodeError::Signals)?;
+    pub(crate) fn io(&self) -> io_threads::Handle {
+        self.threads.handle()
+    }
+
+    /// Waits for SIGTERM or SIGINT and stops in order; `before` runs once nothing new is accepted.
+    pub(crate) fn run_until_signal(self, before: impl FnOnce()) -> Result<(), NodeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NodeError::Signals)?;
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signals)?;
@@ -146,6 +139,7 @@ impl Node {
             Ok::<(), NodeError>(())
         })?;
         self.drain.start(GRACE);
+        before();
         self.member.stop();
         self.threads.stop();
         tracing::info!("stopped");
@@ -165,31 +159,8 @@ fn bind(urls: &[Url]) -> Result<Vec<Listener>, NodeError> {
     urls.iter().map(bind).collect()
 }
 
-/// A handler behind HTTP/1 connections.
-struct Plain<H: Handler> {
-    service: Rc<Simple<H>>,
-    shared: Rc<h1::Shared>,
-}
-
-impl<H: Handler> Plain<H> {
-    fn new(handler: H, budget: Budget) -> Rc<dyn Http1> {
-        let shared = h1::Shared::new(h1::Config::default(), budget);
-        Rc::new(Self { service: Rc::new(Simple(handler)), shared })
-    }
-}
-
-impl<H: Handler> Http1 for Plain<H> {
-    fn serve(self: Rc<Self>, stream: Stream, already_read: BytesMut, peer: Peer) -> LocalBoxFuture<'static, ()> {
-        Box::pin(async move {
-            let peer = match peer {
-                Peer::Tcp(address) => Some(address),
-                Peer::Unix => None,
-            };
-            let (service, shared) = (Rc::clone(&self.service), Rc::clone(&self.shared));
-            match stream {
-                Stream::Tcp(stream) => h1::serve(stream, already_read, peer, service, shared).await,
-                Stream::Unix(stream) => h1::serve(stream, already_read, peer, service, shared).await,
-            }
-        })
-    }
+/// The member's small answers behind HTTP/1 connections.
+fn plain(handle: &Handle<RocksEngine>, budget: &Budget) -> std::rc::Rc<dyn tidegate_http::conn::Http1> {
+    let shared = h1::Shared::new(h1::Config::default(), budget.clone());
+    Http1Service::new(Simple(handle.endpoints()), shared)
 }

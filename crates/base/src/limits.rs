@@ -61,7 +61,7 @@ impl Limits {
         let slack_fixed = 14 * MIB;
         // The rest is shared in 202ths, which are MiB at the default budget.
         let rest = total.0 - program - engine_outside - slack_fixed;
-        let part = |n: u64| (u128::from(rest) * u128::from(n) / 202) as u64 & !0xfff;
+        let part = |n: u64| (rest / 202 * n + rest % 202 * n / 202) & !0xfff;
         let mut floors = [0; Holder::COUNT];
         let mut floor = |holder: Holder, n: u64| floors[holder.index()] = part(n);
         let (cache, pool);

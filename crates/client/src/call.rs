@@ -71,8 +71,9 @@ pub(crate) async fn unary(
 ) -> Result<Bytes, Failed> {
     let request = head.request(&connection)?;
     let (response, mut sender) = connection.requests.send_request(request, false)?;
-    // The message exists anyway: the connection sends it as the server's window opens.
-    sender.send_data(message, true)?;
+    // The message exists anyway: the connection sends it as the server's window opens. A server may answer, and end the
+    // stream, before it has the message: then this fails, and the answer tells why.
+    drop(sender.send_data(message, true));
     let mut answers = Answers::new(response, message_max);
     let Some(first) = answers.next_whole().await? else {
         return Err(Error::other(Code::Internal, "the server answered without a message").into());

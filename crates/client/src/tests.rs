@@ -82,7 +82,9 @@ async fn play(script: Script, request: Request<RecvStream>, mut respond: SendRes
     let mut body = request.into_body();
     match script {
         Script::Answer(piece) => {
-            while body.data().await.is_some() {}
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).unwrap();
+            }
             let mut stream = respond.send_response(grpc().body(()).unwrap(), false).unwrap();
             for piece in answer.chunks(piece) {
                 stream.send_data(Bytes::copy_from_slice(piece), false).unwrap();
@@ -225,12 +227,14 @@ async fn answers_above_the_limit_are_refused() {
     tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
         let mut connection = h2::server::handshake(socket).await.unwrap();
+        let mut open = Vec::new();
         while let Some(Ok((_, mut respond))) = connection.accept().await {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             let mut prefix = BytesMut::new();
             prefix.put_u8(0);
             prefix.put_u32(1001);
             stream.send_data(prefix.freeze(), false).unwrap();
+            open.push(stream);
         }
     });
     let client = Client::new(&Config { message_bytes_max: 1000, ..Config::new([endpoint]) }).unwrap();

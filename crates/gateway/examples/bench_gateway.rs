@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let backend = arguments.next().unwrap_or_else(|| "http://127.0.0.1:23000".to_owned());
     let routes: usize = arguments.next().unwrap_or_else(|| "0".to_owned()).parse()?;
     let threads: usize = arguments.next().unwrap_or_else(|| "2".to_owned()).parse()?;
-    let mut server = format!("port: {port}\naddress: 127.0.0.1\nxForwardedFor: true\nclientMaxBodySize: -1\nrules:\n- paths:\n");
+    let mut server =
+        format!("port: {port}\naddress: 127.0.0.1\nxForwardedFor: true\nclientMaxBodySize: -1\nrules:\n- paths:\n");
     for route in 0..routes {
         writeln!(server, "  - pathPrefix: /svc{route}/api/\n    backend: demo")?;
     }

@@ -9,8 +9,8 @@
 pub mod admission;
 pub mod conn;
 pub mod grpc;
-mod http2;
 pub mod h1;
+mod http2;
 pub mod io;
 pub mod message;
 pub mod upstream;

@@ -60,7 +60,10 @@ pub enum Answer {
     Delete(DeleteAnswer),
     Txn(TxnAnswer),
     Compaction,
-    LeaseGrant { id: i64, ttl_seconds: i64 },
+    LeaseGrant {
+        id: i64,
+        ttl_seconds: i64,
+    },
     LeaseRevoke,
     Alarm(Vec<AlarmMember>),
     Member(Member),

@@ -18,7 +18,10 @@ pub enum Command {
     Txn,
     Compaction,
     /// With the id and the seconds that the proposer chose.
-    LeaseGrant { id: i64, ttl_seconds: i64 },
+    LeaseGrant {
+        id: i64,
+        ttl_seconds: i64,
+    },
     LeaseRevoke,
     Alarm,
     /// The message is a `Member`, which replaces the one of its id.

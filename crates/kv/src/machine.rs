@@ -65,7 +65,9 @@ impl From<ReadError> for Fatal {
 pub enum OpenError {
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error("the keyspaces do not agree where they stand: {first} and {second} differ; the files were not written together")]
+    #[error(
+        "the keyspaces do not agree where they stand: {first} and {second} differ; the files were not written together"
+    )]
     Disagree { first: &'static str, second: &'static str },
     #[error("the meta row of {space} cannot be read: damaged, or written by a newer version")]
     Meta { space: &'static str },
@@ -105,6 +107,8 @@ pub struct Machine<E: Engine> {
     costs: Vec<(Bytes, u64)>,
     scratch: Vec<u8>,
     events_wanted: bool,
+    /// Revision that the present walk of the sweep goes to; not above `meta.swept` between walks.
+    sweep_to: i64,
 }
 
 impl<E: Engine> Machine<E> {
@@ -122,10 +126,11 @@ impl<E: Engine> Machine<E> {
                 return Err(OpenError::Disagree { first: Space::ALL[0].name(), second: space.name() });
             }
         }
-        let meta = match first {
+        let mut meta = match first {
             None => Meta::new(),
             Some(row) => Meta::decode(&row).ok_or(OpenError::Meta { space: Space::ALL[0].name() })?,
         };
+        meta.sweep.sub = 0; // what the walk's target was is not stored: see `sweep`
         let shared = Arc::new(Shared::new(meta.visible, meta.compacted, meta.applied.index));
         Ok(Self {
             batch: engine.batch(),
@@ -137,6 +142,7 @@ impl<E: Engine> Machine<E> {
             costs: Vec::new(),
             scratch: Vec::new(),
             events_wanted: true,
+            sweep_to: 0,
         })
     }
 
@@ -163,10 +169,12 @@ impl<E: Engine> Machine<E> {
         for space in Space::ALL {
             let index = match self.reader.engine.get_flushed(space, META_KEY)? {
                 None => LogIndex(0),
-                Some(row) => Meta::decode(&row)
-                    .ok_or_else(|| BadRow::new(space, META_KEY, "the flushed meta row cannot be read"))?
-                    .applied
-                    .index,
+                Some(row) => {
+                    Meta::decode(&row)
+                        .ok_or_else(|| BadRow::new(space, META_KEY, "the flushed meta row cannot be read"))?
+                        .applied
+                        .index
+                }
             };
             least = least.min(index);
         }

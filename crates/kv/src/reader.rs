@@ -24,6 +24,8 @@ use std::sync::{
 use tidegate_base::LogIndex;
 use tidegate_engine::{Engine, Error as EngineError};
 
+use self::pins::Pins;
+pub(crate) use self::{compare::matches, range::head_span};
 pub use self::{
     events::{KeyEvent, StoredEvent},
     get::{Found, Row},
@@ -32,8 +34,6 @@ pub use self::{
     range::{Piece, RangeCursor, RangeMeasure, RangeSpec, SliceLimit},
     wire::{pair_len, put_number_field, put_pair},
 };
-use self::pins::Pins;
-pub(crate) use self::{compare::matches, range::head_span};
 use crate::{Bound, rows::BadRow};
 
 /// Why a read has no answer.

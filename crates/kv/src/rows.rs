@@ -12,8 +12,8 @@ pub(crate) use event::EventRow;
 pub(crate) use head::HeadRow;
 pub(crate) use keys::{
     alarm_key, alarms_span, event_key, event_version, head_key, head_user_key, lease_id, lease_key, lease_keys_key,
-    lease_keys_span, lease_user_key, leases_span, member_key, members_span, value_key, version_key,
-    version_prefix, version_seek, versions_end,
+    lease_keys_span, lease_user_key, leases_span, member_key, members_span, value_key, version_key, version_prefix,
+    version_seek, versions_end,
 };
 pub(crate) use meta::{CursorKind, Meta, OpCursor};
 pub(crate) use version::VersionRow;

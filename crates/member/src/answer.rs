@@ -15,8 +15,8 @@ use bytes::Bytes;
 use tidegate_api::KeyRange;
 use tidegate_engine::{Engine, Lookup, Tier};
 use tidegate_kv::{
-    Answer, DeleteAnswer, OpAnswer, Piece, Pin, PutAnswer, RangeAnswer, RangeCursor, RangeMeasure, RangeSpec, ReadError,
-    Reader, SliceLimit, TxnAnswer, put_number_field,
+    Answer, DeleteAnswer, OpAnswer, Piece, Pin, PutAnswer, RangeAnswer, RangeCursor, RangeMeasure, RangeSpec,
+    ReadError, Reader, SliceLimit, TxnAnswer, put_number_field,
 };
 
 /// Answers up to this size are made in one go.
@@ -27,9 +27,15 @@ const SMALL: u64 = 24 << 10;
 enum Node {
     Bytes(Vec<u8>),
     /// Pairs, by their place in the list of ranges. `counted`: `more` and `count` follow, as in a `RangeResponse`.
-    Pairs { range: usize, counted: bool },
+    Pairs {
+        range: usize,
+        counted: bool,
+    },
     /// A message as field number `field` of the one around it.
-    Message { field: u8, children: Vec<Node> },
+    Message {
+        field: u8,
+        children: Vec<Node>,
+    },
 }
 
 /// An answer to be measured and then written.

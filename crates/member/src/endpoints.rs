@@ -67,9 +67,7 @@ impl<E: Engine> Handler for Endpoints<E> {
                 Response::json(200, body)
             }
             "/health" => self.health(&query).await,
-            "/metrics" => {
-                Response::full(200, METRICS_TYPE, crate::metrics::text(&self.local.shared))
-            }
+            "/metrics" => Response::full(200, METRICS_TYPE, crate::metrics::text(&self.local.shared)),
             "/debug/memory" if local_peer => Response::json(200, self.local.shared.memory().to_json().to_string()),
             "/debug/memory" => Response::text(403, "asked from loopback only\n"),
             _ => match path.split_once('/').map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {

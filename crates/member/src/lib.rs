@@ -7,6 +7,7 @@ mod answer;
 mod config;
 pub mod core;
 mod data_dir;
+mod embed;
 mod endpoints;
 mod ids;
 mod local;

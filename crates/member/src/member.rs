@@ -1,15 +1,6 @@
 //! Starts a member from its disk, and stops it.
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    collections::VecDeque,
-    io,
-    rc::Rc,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{any::Any, cell::RefCell, collections::VecDeque, io, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tidegate_api::pb::etcdserverpb::Member as MemberMessage;
 use tidegate_base::{Budget, Holder, LogIndex, LogPosition, clock};
@@ -21,7 +12,8 @@ use tidegate_raftlog::{Disk, Expect, Log, RealDisk, TailCache};
 
 use crate::{
     config::Config,
-    core, data_dir::DataDir,
+    core,
+    data_dir::DataDir,
     endpoints::Endpoints,
     local::Local,
     mailbox::Inbox,
@@ -80,7 +72,8 @@ impl<E: Engine> Member<E> {
     ) -> Result<(Self, Handle<E>), StartError> {
         let machine = Machine::open(Arc::clone(&engine), tidegate_kv::Config::default())?;
         let log_dir = data_dir.log();
-        std::fs::create_dir_all(&log_dir).map_err(|error| StartError::Io { action: "create the log's directory", error })?;
+        std::fs::create_dir_all(&log_dir)
+            .map_err(|error| StartError::Io { action: "create the log's directory", error })?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let tail = Arc::new(TailCache::new(TAIL_EVICTABLE));
         let applied = machine.applied();
@@ -113,10 +106,9 @@ impl<E: Engine> Member<E> {
         let core = start_core(core_config, view, hard_state, applied.index);
 
         let mut leases = Vec::new();
-        machine
-            .reader()
-            .each_lease(|id, ttl| leases.push((id, u64::try_from(ttl).unwrap_or(0))))
-            .map_err(|error| StartError::Io { action: "read the leases", error: io::Error::other(error.to_string()) })?;
+        machine.reader().each_lease(|id, ttl| leases.push((id, u64::try_from(ttl).unwrap_or(0)))).map_err(|error| {
+            StartError::Io { action: "read the leases", error: io::Error::other(error.to_string()) }
+        })?;
         let (work, work_threads) = Work::start(2);
         let shared = Shared::new(config, budget, machine.reader(), io.count(), work, seed);
         let hook = Arc::clone(&shared);
@@ -269,7 +261,8 @@ impl<E: Engine> Handle<E> {
     pub async fn ready(&self) -> Result<(), String> {
         let local = local::<E>();
         let patience = tokio::time::timeout(READY_WITHIN, async {
-            while !self.shared.consensus.reads_alone() || self.shared.reader.applied() < self.shared.consensus.commit() {
+            while !self.shared.consensus.reads_alone() || self.shared.reader.applied() < self.shared.consensus.commit()
+            {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });

@@ -156,8 +156,7 @@ impl MemoryReport {
                 writeln!(out, "{name}{label} {value}").expect("a string takes everything");
             }
         };
-        let labels: Vec<String> =
-            self.holders.iter().map(|h| format!("{{holder=\"{}\"}}", h.holder.name())).collect();
+        let labels: Vec<String> = self.holders.iter().map(|h| format!("{{holder=\"{}\"}}", h.holder.name())).collect();
         let rows = |value: fn(&HolderUsage) -> u64| -> Vec<(&str, u64)> {
             labels.iter().zip(&self.holders).map(|(label, h)| (label.as_str(), value(h))).collect()
         };

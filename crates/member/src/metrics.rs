@@ -48,7 +48,13 @@ pub(crate) fn text<E: Engine>(shared: &Shared<E>) -> String {
     one("etcd_debugging_mvcc_compact_revision", "gauge", "Compacted revision.", "", compacted);
     one("etcd_debugging_lease_granted_total", "counter", "Leases granted.", "", get(&counts.lease_granted));
     one("etcd_debugging_lease_revoked_total", "counter", "Leases revoked.", "", get(&counts.lease_revoked));
-    one("tidegate_log_fsyncs_total", "counter", "Waits for the log's disk, each for a group of entries.", "", get(&counts.fsyncs));
+    one(
+        "tidegate_log_fsyncs_total",
+        "counter",
+        "Waits for the log's disk, each for a group of entries.",
+        "",
+        get(&counts.fsyncs),
+    );
     one("process_resident_memory_bytes", "gauge", "Resident memory.", "", process.rss);
     out
 }

@@ -99,7 +99,8 @@ impl<E: Engine> crate::local::Local<E> {
         // Up to a tenth more, so that the notifications of many streams do not come at once.
         let jitter = every.mul_f64(f64::from(self.shared.jitter()) / f64::from(u32::MAX) / 10.0);
         let now = self.watches.now();
-        let stream = self.watches.hub.borrow_mut().open_stream(now, every + jitter).map_err(|_| Error::TooManyRequests)?;
+        let stream =
+            self.watches.hub.borrow_mut().open_stream(now, every + jitter).map_err(|_| Error::TooManyRequests)?;
         let ready = Rc::new(Notify::new());
         self.watches.ready.borrow_mut().insert(stream, Rc::clone(&ready));
         Ok(WatchStream { local: Rc::clone(self), stream, ready, counted: std::cell::Cell::new(false) })

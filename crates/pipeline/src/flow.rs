@@ -169,7 +169,13 @@ mod tests {
         let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
         assert_eq!(
             fields,
-            ["flow[1].filter", "flow[2].jumpIf.bad", "flow[2].jumpIf.none", "flow[2].jumpIf.none", "flow[2].jumpIf.worse"]
+            [
+                "flow[1].filter",
+                "flow[2].jumpIf.bad",
+                "flow[2].jumpIf.none",
+                "flow[2].jumpIf.none",
+                "flow[2].jumpIf.worse"
+            ]
         );
         let mut other = node("a");
         other.namespace = Some("other".to_owned());

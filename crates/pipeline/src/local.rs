@@ -50,7 +50,8 @@ impl Locals {
             return Rc::clone(&entry.any).downcast().expect("a key names states of one type");
         }
         let made = Rc::new(make());
-        let entry = Entry { alive: Arc::downgrade(&key.alive), any: Rc::<T>::clone(&made), local: Rc::<T>::clone(&made) };
+        let entry =
+            Entry { alive: Arc::downgrade(&key.alive), any: Rc::<T>::clone(&made), local: Rc::<T>::clone(&made) };
         self.0.borrow_mut().insert(key.id, entry);
         made
     }

@@ -17,13 +17,23 @@ pub struct Pipeline {
 impl Pipeline {
     /// Builds the filters of `specs`, each a map with at least `name` and `kind`, and the flow over them. `None` when the
     /// report has problems.
-    pub fn build(flow: &[FlowNode], specs: &[Value], registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Self> {
+    pub fn build(
+        flow: &[FlowNode],
+        specs: &[Value],
+        registry: &Registry,
+        deps: &Deps,
+        report: &mut Report,
+    ) -> Option<Self> {
         let (mut filters, mut known) = (Vec::new(), Vec::new());
         for (index, spec) in specs.iter().enumerate() {
             let path = format!("filters[{index}]");
             let name = name_of(spec);
             let problems = &mut report.problems;
-            problems.require(is_url_name(name), format!("{path}.name"), "must be 1 to 253 letters, digits, -, _, . or ~");
+            problems.require(
+                is_url_name(name),
+                format!("{path}.name"),
+                "must be 1 to 253 letters, digits, -, _, . or ~",
+            );
             problems.require(name != END, format!("{path}.name"), "END is the name of the end of a flow");
             let twice = known.iter().any(|known: &Known<'_>| known.name == name);
             problems.require(!twice, format!("{path}.name"), format!("there is another filter \"{name}\""));

@@ -152,10 +152,12 @@ impl Raft {
         if view.before().index > applied {
             return Err(StartError::LogTooLate { before: view.before().index, applied });
         }
-        let mut core_state = eraftpb::HardState::default();
-        core_state.term = hard_state.term.0;
-        core_state.vote = hard_state.vote;
-        core_state.commit = hard_state.commit.0;
+        let core_state = eraftpb::HardState {
+            term: hard_state.term.0,
+            vote: hard_state.vote,
+            commit: hard_state.commit.0,
+            ..eraftpb::HardState::default()
+        };
         view.set_initial(core_state, config.voters.clone());
         let core = raft::Config {
             id: config.id,

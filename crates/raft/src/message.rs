@@ -99,10 +99,8 @@ impl Message {
         let entries: Vec<_> = self
             .entries()
             .map(|position| {
-                let mut entry = eraftpb::Entry::default();
-                entry.index = position.index.0;
-                entry.term = position.term.0;
-                entry
+                let (index, term) = (position.index.0, position.term.0);
+                eraftpb::Entry { index, term, ..eraftpb::Entry::default() }
             })
             .collect();
         message.set_entries(entries.into());
@@ -128,8 +126,7 @@ impl Message {
             {
                 let context = self.context.to_be_bytes().to_vec();
                 if matches!(self.kind, MessageKind::ReadIndex | MessageKind::ReadIndexResponse) {
-                    let mut entry = eraftpb::Entry::default();
-                    entry.data = context.into();
+                    let entry = eraftpb::Entry { data: context.into(), ..eraftpb::Entry::default() };
                     message.set_entries(vec![entry].into());
                 } else {
                     message.set_context(context.into());

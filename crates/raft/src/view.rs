@@ -110,12 +110,7 @@ impl Storage for LogView {
         if high > self.last + 1 {
             return Err(Error::Store(StorageError::Unavailable));
         }
-        let stub = |index| {
-            let mut entry = Entry::default();
-            entry.index = index;
-            entry.term = self.term(index)?;
-            Ok(entry)
-        };
+        let stub = |index| Ok(Entry { index, term: self.term(index)?, ..Entry::default() });
         (low..high).map(stub).collect()
     }
 

@@ -87,8 +87,10 @@ impl TailCache {
         if index <= slots.released {
             return;
         }
-        let range = LogPosition { index: slots.released.next(), ..LogPosition::default() }
-            ..LogPosition { index: index.next(), ..LogPosition::default() };
+        let range = LogPosition { index: slots.released.next(), ..LogPosition::default() }..LogPosition {
+            index: index.next(),
+            ..LogPosition::default()
+        };
         let bytes: u64 = slots.by_position.range(range).map(|(_, slot)| slot.bytes()).sum();
         slots.pinned -= bytes;
         slots.evictable += bytes;
@@ -172,11 +174,8 @@ mod tests {
     }
 
     fn insert(cache: &TailCache, budget: &Budget, index: u64, term: u64) -> bool {
-        let entry = Entry {
-            position: LogPosition::new(index, term),
-            entry_type: 0,
-            payload: Bytes::from(vec![7; 744]).into(),
-        };
+        let entry =
+            Entry { position: LogPosition::new(index, term), entry_type: 0, payload: Bytes::from(vec![7; 744]).into() };
         cache.insert(entry, budget.try_lease(Holder::Log, 1000).unwrap())
     }
 

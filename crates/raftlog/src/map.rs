@@ -61,9 +61,7 @@ impl Map {
         if self.runs.back().is_none_or(|run| run.term != position.term) {
             self.runs.push_back(TermRun { first: position.index, term: position.term });
         }
-        let far = |point: &Point| {
-            point.place.segment != place.segment || place.offset - point.place.offset >= SPACING
-        };
+        let far = |point: &Point| point.place.segment != place.segment || place.offset - point.place.offset >= SPACING;
         if self.broken || self.points.back().is_none_or(far) {
             self.points.push_back(Point { index: position.index, place });
             self.broken = false;
@@ -201,7 +199,10 @@ mod tests {
         assert_eq!(map.first_behind(1), LogIndex(3));
         assert_eq!(map.drop_oldest().unwrap().sequence, 1);
         assert_eq!(map.base, LogPosition::new(2, 1));
-        assert_eq!(map.runs(), [TermRun { first: LogIndex(3), term: Term(1) }, TermRun { first: LogIndex(4), term: Term(2) }]);
+        assert_eq!(
+            map.runs(),
+            [TermRun { first: LogIndex(3), term: Term(1) }, TermRun { first: LogIndex(4), term: Term(2) }]
+        );
         assert!(map.segment(1).is_none() && map.segment(2).is_some());
         // Nothing lies in segment 3 yet: the whole log goes, and its end stays known.
         map.drop_oldest();

@@ -108,21 +108,36 @@ impl LogReader {
     }
 
     fn next(&self, walk: &mut Walk, index: LogIndex) -> Result<Entry, ReadError> {
-        let target = self.target(index)?;
-        if let Some(entry) = self.cache.get(target.position) {
-            return Ok(entry);
-        }
-        let entry = walk.find(&target, self.salt).and_then(|(offset, header)| walk.payload(&target, offset, &header));
-        entry.map_err(|error| self.explain(error, &target))
+        let from_file = |walk: &mut Walk, target: &Target| {
+            let (offset, header) = walk.find(target, self.salt)?;
+            walk.payload(target, offset, &header)
+        };
+        self.look_up(walk, index, |entry| entry, from_file)
     }
 
     fn next_len(&self, walk: &mut Walk, index: LogIndex) -> Result<usize, ReadError> {
+        let from_file = |walk: &mut Walk, target: &Target| Ok(walk.find(target, self.salt)?.1.length);
+        self.look_up(walk, index, |entry| entry.payload.len(), from_file)
+    }
+
+    fn look_up<T>(
+        &self,
+        walk: &mut Walk,
+        index: LogIndex,
+        from_cache: impl Fn(Entry) -> T,
+        from_file: impl Fn(&mut Walk, &Target) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
         let target = self.target(index)?;
         if let Some(entry) = self.cache.get(target.position) {
-            return Ok(entry.payload.len());
+            return Ok(from_cache(entry));
         }
-        let found = walk.find(&target, self.salt).map(|(_, header)| header.length);
-        found.map_err(|error| self.explain(error, &target))
+        let mut read = from_file(walk, &target);
+        if matches!(read, Err(ReadError::Corrupt { .. })) {
+            // The window may be older than the entry: what is wrong in it is damage only when it is wrong in the file.
+            walk.window.forget();
+            read = from_file(walk, &target);
+        }
+        read.map_err(|error| self.explain(error, &target))
     }
 
     fn target(&self, index: LogIndex) -> Result<Target, ReadError> {

@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn zero_filling_takes_the_space_of_the_whole_file() {
         let dir = tempfile::tempdir().unwrap();
-        let file = RealFile(fs::File::options().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap());
+        let file =
+            RealFile(fs::File::options().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap());
         fill_with_zeros(&file, 0, 300_000).unwrap();
         assert_eq!(file.len().unwrap(), 300_000);
     }

@@ -24,6 +24,9 @@ pub(crate) const HARD_STATE_LEN: usize = 24;
 /// Longest payload: far above any request the store admits, and safe to add to an offset.
 pub(crate) const PAYLOAD_MAX: usize = 1 << 30;
 
+/// No log gets here; above it, counting on would wrap.
+const INDEX_MAX: u64 = 1 << 62;
+
 /// A place in the log: bytes of lower segments, and lower offsets of the same segment, come before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -113,9 +116,10 @@ pub(crate) struct Draft<'a> {
 /// The header of a record to be written at `at`.
 ///
 /// # Panics
-/// When the payload is longer than [`PAYLOAD_MAX`], or `mark` is not before `at`: the writer sees to both.
+/// When the payload is longer than [`PAYLOAD_MAX`], the index above [`INDEX_MAX`], or `mark` not before `at`: the writer sees to it.
 pub(crate) fn encode(draft: &Draft<'_>, salt: u64, at: Place, mark: Place) -> [u8; HEADER] {
-    assert!(draft.kind.fits(draft.payload.len()) && mark <= at, "a record that nobody could read");
+    let readable = draft.kind.fits(draft.payload.len()) && mark <= at && draft.position.index.0 <= INDEX_MAX;
+    assert!(readable, "a record that nobody could read");
     let narrow = |n: u64| u32::try_from(n).expect("segments and their distance are far below 2^32 units");
     let mut out = [0; HEADER];
     out[8..12].copy_from_slice(&narrow(draft.payload.len() as u64).to_le_bytes());
@@ -153,7 +157,7 @@ pub(crate) fn decode(bytes: &[u8; HEADER], salt: u64, at: Place, file_len: u64) 
     }
     let segment = at.segment.checked_sub(u64::from(u32_at(bytes, 32)))?;
     let mark = Place { segment, offset: u64::from(u32_at(bytes, 36)) * ALIGN };
-    (mark <= at).then_some(Header {
+    (mark <= at && u64_at(bytes, 16) <= INDEX_MAX).then_some(Header {
         kind,
         entry_type: bytes[13],
         position: LogPosition { index: LogIndex(u64_at(bytes, 16)), term: Term(u64_at(bytes, 24)) },

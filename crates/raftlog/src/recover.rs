@@ -11,11 +11,7 @@
 //! says otherwise, and when nothing the member relies on is lost with it. A segment is begun only when the one before is durable to
 //! its end, so a tail never spans two.
 
-use std::{
-    io::IoSlice,
-    path::Path,
-    sync::Arc,
-};
+use std::{io::IoSlice, path::Path, sync::Arc};
 
 use tidegate_base::{LogIndex, Term};
 
@@ -24,7 +20,7 @@ use crate::{
     error::OpenError,
     record::{Kind, Place},
     replay::{Content, Replay},
-    scan::{Found, Scanner},
+    scan::{Ahead, Found, Scanner},
     segment::{self, START, Segment},
     types::{Cut, Expect, HardState, Recovered},
 };
@@ -71,11 +67,16 @@ pub(crate) fn survey(disk: &dyn Disk, dir: &Path, numbers: &[u64], expect: Expec
     let salt = salt.expect("called for a log that has a segment");
     let mut scanner = Scanner::new(salt);
     let (mut replay, active, end) = replay(&segments, &mut scanner)?;
-    let stale = judge(&segments, active, end, &mut scanner)?;
+    let ahead = judge(&segments, active, end, &mut scanner)?;
     check_expectations(&replay, &segments[active], end, expect)?;
-    let cut = stale.iter().any(Option::is_some).then(|| Cut { file: segments[active].name.clone(), offset: end });
-    settle(&segments[active..], end, &stale, replay.mark)?;
-    let spares = segments.split_off(active + 1);
+    let cut = ahead.iter().any(|ahead| ahead.records);
+    let cut = cut.then(|| Cut { file: segments[active].name.clone(), offset: end });
+    rewrite(&segments[active], replay.mark, end)?;
+    clear(&segments[active], end, ahead[0].used_end)?;
+    let mut spares = segments.split_off(active + 1);
+    if ahead[1..].iter().any(|ahead| ahead.used_end > 0) {
+        discard(disk, dir, &mut spares)?;
+    }
     replay.map.segments = segments.into();
     let recovered = recovered(&replay, cut);
     Ok(Survey { replay, salt, end, spares, recovered })
@@ -98,7 +99,11 @@ fn replay(segments: &[Arc<Segment>], scanner: &mut Scanner) -> Result<(Replay, u
             let found = scanner.record_at(segment, end).map_err(OpenError::io("read", &segment.name))?;
             let Found::Record(header) = found else { break };
             if (end == START) != (header.kind == Kind::Begin) {
-                return Err(OpenError::corrupt(&segment.name, end, "a segment begins with its begin record, and has one"));
+                return Err(OpenError::corrupt(
+                    &segment.name,
+                    end,
+                    "a segment begins with its begin record, and has one",
+                ));
             }
             let content = match header.kind {
                 Kind::Begin => scanner.payload(segment, end).map(Content::Begin),
@@ -126,22 +131,16 @@ fn replay(segments: &[Arc<Segment>], scanner: &mut Scanner) -> Result<(Replay, u
     unreachable!("the last segment has none behind it")
 }
 
-/// Decides whether the bad record at `end` is a torn tail. Returns, for its segment and each one behind, up to where bytes could be
-/// taken for records later.
-fn judge(
-    segments: &[Arc<Segment>],
-    active: usize,
-    end: u64,
-    scanner: &mut Scanner,
-) -> Result<Vec<Option<u64>>, OpenError> {
+/// Decides whether the bad record at `end` is a torn tail. Returns what is behind it in its segment, and in each one behind that.
+fn judge(segments: &[Arc<Segment>], active: usize, end: u64, scanner: &mut Scanner) -> Result<Vec<Ahead>, OpenError> {
     let bad = Place { segment: segments[active].sequence, offset: end };
-    let mut stale = Vec::new();
+    let mut all: Vec<Ahead> = Vec::new();
     // While nothing sound is behind it in its own segment, the first bad record may as well be the first of the next one.
     let mut blamed = (&segments[active].name, end);
     for (segment, from) in segments[active..].iter().zip(std::iter::once(end).chain(std::iter::repeat(START))) {
         let ahead = scanner.look_ahead(segment, from).map_err(OpenError::io("read", &segment.name))?;
         if let Some((mark, offset)) = ahead.highest_mark {
-            if stale.iter().all(Option::is_none) && from == START {
+            if from == START && !all.iter().any(|before| before.records) {
                 blamed = (&segment.name, START);
             }
             if mark > bad {
@@ -152,13 +151,13 @@ fn judge(
                 return Err(OpenError::corrupt(blamed.0, blamed.1, detail));
             }
         }
-        stale.push((ahead.stale_end > 0).then_some(ahead.stale_end));
+        all.push(ahead);
     }
     let first = &segments[0];
     if active == 0 && end == START && first.sequence != 1 {
         return Err(OpenError::corrupt(&first.name, START, "the first segment has no begin record"));
     }
-    Ok(stale)
+    Ok(all)
 }
 
 fn check_expectations(replay: &Replay, active: &Segment, end: u64, expect: Expect) -> Result<(), OpenError> {
@@ -172,23 +171,20 @@ fn check_expectations(replay: &Replay, active: &Segment, end: u64, expect: Expec
         return corrupt(format!("the log ends with entry {last}, and must reach entry {}", expect.last_least));
     }
     if base > expect.applied {
-        let detail = format!("the log begins behind entry {base}, and only entries up to {} are applied", expect.applied);
+        let detail =
+            format!("the log begins behind entry {base}, and only entries up to {} are applied", expect.applied);
         return corrupt(detail);
     }
     Ok(())
 }
 
-/// Makes sure of what was read, and that what was cut never comes back: a record written later could end exactly where a stale one
-/// begins. Its header is overwritten with zeros, with all that lies before it.
-///
-/// What lies behind the last mark may be in the page cache only, even marked clean after a failed sync of the process before: it is
-/// written again, so that the sync says something about it.
-fn settle(segments: &[Arc<Segment>], end: u64, stale: &[Option<u64>], mark: Option<Place>) -> Result<(), OpenError> {
-    const CHUNK: usize = 256 << 10;
-    let active = &segments[0];
-    let certain = mark.filter(|mark| mark.segment == active.sequence).map_or(START, |mark| mark.offset);
+const CHUNK: usize = 256 << 10;
+
+/// Writes what lies behind the last mark once more. It may be in the page cache only, even marked clean there after a failed sync of
+/// the process before: only now a sync says something about it.
+fn rewrite(active: &Segment, mark: Option<Place>, end: u64) -> Result<(), OpenError> {
     let mut buffer = vec![0; CHUNK];
-    let mut at = certain;
+    let mut at = mark.filter(|mark| mark.segment == active.sequence).map_or(START, |mark| mark.offset);
     while at < end {
         let n = usize::try_from(end - at).map_or(CHUNK, |left| left.min(CHUNK));
         let read = active.file.read_at(&mut buffer[..n], at).map_err(OpenError::io("read", &active.name))?;
@@ -198,17 +194,30 @@ fn settle(segments: &[Arc<Segment>], end: u64, stale: &[Option<u64>], mark: Opti
         active.file.write_at(&mut [IoSlice::new(&buffer[..n])], at).map_err(OpenError::io("write", &active.name))?;
         at += n as u64;
     }
-    buffer.fill(0);
-    for ((segment, stale), from) in segments.iter().zip(stale).zip(std::iter::once(end).chain(std::iter::repeat(START))) {
-        let mut at = from;
-        while let Some(left) = stale.and_then(|end| end.checked_sub(at)).filter(|left| *left > 0) {
-            let n = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
-            segment.file.write_at(&mut [IoSlice::new(&buffer[..n])], at).map_err(OpenError::io("write", &segment.name))?;
-            at += n as u64;
-        }
-        if stale.is_some() || Arc::ptr_eq(segment, active) {
-            segment.file.sync_data().map_err(OpenError::io("sync", &segment.name))?;
-        }
+    Ok(())
+}
+
+/// Overwrites all that is behind the cut with zeros, and makes the segment durable.
+///
+/// Not only whole records: half of a stale header can be completed, after another power cut, by the bytes that a new record has in the
+/// sector behind it, when both have the same mark.
+fn clear(active: &Segment, end: u64, used_end: u64) -> Result<(), OpenError> {
+    let zeros = vec![0; CHUNK];
+    let mut at = end;
+    while at < used_end {
+        let n = usize::try_from(used_end - at).map_or(CHUNK, |left| left.min(CHUNK));
+        active.file.write_at(&mut [IoSlice::new(&zeros[..n])], at).map_err(OpenError::io("write", &active.name))?;
+        at += n as u64;
+    }
+    active.file.sync_data().map_err(OpenError::io("sync", &active.name))
+}
+
+/// Removes the spares, for the same reason: one that was reused may be full of bytes, and a new one costs less than zeros. The last
+/// first, each of them durably, so that no gap can appear.
+fn discard(disk: &dyn Disk, dir: &Path, spares: &mut Vec<Arc<Segment>>) -> Result<(), OpenError> {
+    while let Some(spare) = spares.pop() {
+        disk.remove(&dir.join(&spare.name)).map_err(OpenError::io("remove", &spare.name))?;
+        disk.sync_dir(dir).map_err(OpenError::io("sync directory", &dir.display().to_string()))?;
     }
     Ok(())
 }
@@ -219,6 +228,7 @@ fn recovered(replay: &Replay, cut: Option<Cut>) -> Recovered {
     if hard_state.term < map.last.term {
         hard_state = HardState { term: map.last.term, vote: 0, ..hard_state };
     }
+    hard_state.commit = hard_state.commit.max(map.base.index);
     Recovered { hard_state, base: map.base, last: map.last, runs: map.runs(), cut }
 }
 

@@ -75,7 +75,11 @@ impl Replay {
             return Err(format!("the segment before should end at {end} and ends at {previous_end}"));
         }
         self.expect_last(base)?;
-        if hard_state == self.hard_state { Ok(()) } else { Err("the hard state is not that of the segment before".to_owned()) }
+        if hard_state == self.hard_state {
+            Ok(())
+        } else {
+            Err("the hard state is not that of the segment before".to_owned())
+        }
     }
 
     fn truncate(&mut self, last: LogPosition) -> Result<(), String> {
@@ -122,7 +126,8 @@ mod tests {
                 Kind::HardState => Content::HardState(record::encode_hard_state(HardState::default())),
                 _ => Content::Other,
             };
-            outcome = outcome.and_then(|()| replay.apply(&header, &content, Place { segment: 1, offset: step as u64 }, 500));
+            outcome =
+                outcome.and_then(|()| replay.apply(&header, &content, Place { segment: 1, offset: step as u64 }, 500));
         }
         let found = outcome.map(|()| (replay.map.base.index.0, replay.map.last.index.0));
         match (found, expected) {

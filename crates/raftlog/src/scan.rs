@@ -9,8 +9,9 @@ use crate::{
 
 const WINDOW: usize = 256 << 10;
 
-/// A piece of a file in memory.
+/// A piece of a segment in memory, as it was when it was read.
 pub(crate) struct Window {
+    segment: u64,
     bytes: Vec<u8>,
     start: u64,
     filled: usize,
@@ -18,12 +19,19 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity], start: 0, filled: 0 }
+        Self { segment: 0, bytes: vec![0; capacity], start: 0, filled: 0 }
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.filled = 0;
     }
 
     /// `n` bytes from `offset`, or fewer at the end of the file; at most the window's capacity.
     pub(crate) fn get(&mut self, segment: &Segment, offset: u64, n: usize) -> io::Result<&[u8]> {
         let n = n.min(self.bytes.len());
+        if self.segment != segment.sequence {
+            (self.segment, self.filled) = (segment.sequence, 0);
+        }
         let inside = |start: u64, filled: usize| {
             let skip = usize::try_from(offset.checked_sub(start)?).ok()?;
             (skip.checked_add(n)? <= filled).then_some(skip)
@@ -69,8 +77,10 @@ pub(crate) enum Found {
 pub(crate) struct Ahead {
     /// Highest durable mark of a sound record, and where that record is.
     pub(crate) highest_mark: Option<(Place, u64)>,
-    /// End of the last sound *header*: up to here bytes could be taken for records one day.
-    pub(crate) stale_end: u64,
+    /// Whether there is a sound header.
+    pub(crate) records: bool,
+    /// End of the last eight bytes that are not zero, as far as a header can begin with them.
+    pub(crate) used_end: u64,
 }
 
 pub(crate) struct Scanner {
@@ -126,16 +136,20 @@ impl Scanner {
                 offset += (empty as u64 - 12) & !7;
                 continue;
             }
+            if empty < 8 {
+                ahead.used_end = offset + 8;
+            }
             match self.record_at(segment, offset)? {
                 Found::Record(header) => {
-                    ahead.stale_end = offset + HEADER as u64;
+                    ahead.records = true;
                     if ahead.highest_mark.is_none_or(|(mark, _)| header.mark > mark) {
                         ahead.highest_mark = Some((header.mark, offset));
                     }
                     offset += header.bytes();
+                    ahead.used_end = offset;
                 }
                 Found::Torn => {
-                    ahead.stale_end = offset + HEADER as u64;
+                    ahead.records = true;
                     offset += 8;
                 }
                 Found::Nothing => offset += 8,

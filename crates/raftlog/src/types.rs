@@ -67,7 +67,8 @@ impl Expect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     /// The term is at least that of the last entry: a power cut may keep entries of a group and lose the hard state behind them. The
-    /// vote is then nobody's, since no vote in that term can have left this member.
+    /// vote is then nobody's, since no vote in that term can have left this member. The commit is at least the base, for the same reason
+    /// and because only what is committed is purged.
     pub hard_state: HardState,
     /// The entry before the first one; (0, 0) when the log begins at the beginning.
     pub base: LogPosition,

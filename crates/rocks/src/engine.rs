@@ -114,13 +114,14 @@ impl RocksEngine {
         let (total, garbage) = self.shared.blobs()?;
         let on = self.collecting.load(Ordering::Relaxed);
         let wanted = blobs::collect(on, total, garbage);
-        if on != wanted {
-            let value = if wanted { "true" } else { "false" };
-            let option = [("enable_blob_garbage_collection", value)];
-            let set = self.shared.db.set_options_cf(self.shared.family(Space::Events), &option);
-            set.map_err(|cause| error("set an option", cause))?;
-            self.collecting.store(wanted, Ordering::Relaxed);
-        }
+        if on != wanted { self.set_collecting(wanted) } else { Ok(()) }
+    }
+
+    pub(crate) fn set_collecting(&self, on: bool) -> Result<(), Error> {
+        let option = [("enable_blob_garbage_collection", if on { "true" } else { "false" })];
+        let set = self.shared.db.set_options_cf(self.shared.family(Space::Events), &option);
+        set.map_err(|cause| error("set an option", cause))?;
+        self.collecting.store(on, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -4,8 +4,10 @@ mod kill;
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
+use tidegate_base::clock;
 use tidegate_engine::{Batch, Cursor, Engine, Lookup, Order, Scan, Space, Tier, suite};
 
 use crate::{RocksEngine, Settings};
@@ -135,4 +137,38 @@ fn cheap_unflushed_bytes_follow_the_exact_ones() {
         put(&engine, Space::Head, &n.to_be_bytes(), &noise(50 << 10, n));
     }
     assert!(engine.unflushed() < 1 << 20);
+}
+
+/// Large values of which every fourth one lives, spread over all files: without collection no file ever goes.
+#[test]
+fn collection_of_large_values_takes_effect_while_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut batch = engine.batch();
+    for n in 0..400u32 {
+        put(&engine, Space::Events, &n.to_be_bytes(), &noise(20 << 10, n));
+        if n % 4 > 0 {
+            batch.delete(Space::Events, &n.to_be_bytes());
+        }
+        if n % 50 == 0 {
+            engine.flush(true).unwrap();
+        }
+    }
+    engine.flush(true).unwrap();
+    engine.write(&mut batch).unwrap();
+    engine.compact().unwrap();
+    let kept = engine.usage().disk;
+    assert!(kept > 7 << 20, "{kept}: collection is off at first");
+    // RocksDB begins by itself once the option is set.
+    engine.set_collecting(true).unwrap();
+    let deadline = clock::now() + Duration::from_secs(10);
+    while engine.usage().disk > kept / 4 * 3 {
+        assert!(clock::now() < deadline, "{} of {kept} are left", engine.usage().disk);
+        engine.maintain().unwrap();
+        engine.set_collecting(true).unwrap();
+    }
+    engine.set_collecting(false).unwrap();
+    for n in (0..400u32).step_by(4) {
+        assert_eq!(engine.get(Space::Events, &n.to_be_bytes(), Tier::All).unwrap().known().unwrap().len(), 20 << 10);
+    }
 }

@@ -58,6 +58,17 @@ pub(crate) struct StoreConfig {
 }
 
 impl StoreConfig {
+    /// From arguments as `tidegate store` takes them, without the environment.
+    ///
+    /// # Errors
+    /// The text of what is wrong.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
+        match super::flags::parse(arguments, []).map_err(|error| error.to_string())? {
+            super::flags::Parsed::Run(values) => Self::from_flags(&values).map_err(|error| error.to_string()),
+            super::flags::Parsed::Help | super::flags::Parsed::Version => Err("flags were expected".to_owned()),
+        }
+    }
+
     pub(super) fn from_flags(values: &Values) -> Result<Self, ConfigError> {
         let name = values.get("name").to_owned();
         let data_dir = match values.get("data-dir") {

@@ -82,7 +82,12 @@ pub(super) static FLAGS: &[Flag] = &[
     flag("cors", Text, "*", Later),
     flag("host-whitelist", Text, "*", Later),
     flag("enable-log-rotation", Bool, "false", Later),
-    flag("log-rotation-config-json", Text, "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}", Later),
+    flag(
+        "log-rotation-config-json",
+        Text,
+        "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}",
+        Later,
+    ),
     flag("initial-election-tick-advance", Bool, "true", Later),
     // The log is kept by bytes, pre-vote is always on, and there is no bbolt.
     flag("snapshot-count", Int, "10000", NoMeaning),
@@ -257,9 +262,10 @@ pub(super) fn parse(
         };
         let body = body.strip_prefix('-').unwrap_or(body);
         if body.is_empty() {
-            return rest.next().map_or_else(|| Ok(()), |word| Err(FlagError::Word(word.clone()))).and_then(|()| {
-                finish(values, environment, ignored)
-            });
+            return rest
+                .next()
+                .map_or_else(|| Ok(()), |word| Err(FlagError::Word(word.clone())))
+                .and_then(|()| finish(values, environment, ignored));
         }
         if body.starts_with('-') || body.starts_with('=') {
             return Err(FlagError::Syntax(argument.clone()));
@@ -427,12 +433,17 @@ mod tests {
         check(&["word"], "\"word\" is not a valid flag", 2);
         check(&["--max-txn-ops=x"], "invalid value \"x\" for flag -max-txn-ops: parse error", 2);
         check(&["---name=x"], "bad flag syntax: ---name=x", 2);
-        check(&["--cert-file=x"], "--cert-file is not implemented yet: starting without it would not be what it asks for", 1);
+        check(
+            &["--cert-file=x"],
+            "--cert-file is not implemented yet: starting without it would not be what it asks for",
+            1,
+        );
     }
 
     #[test]
     fn variables_fill_what_is_not_given_and_conflict_with_what_is() {
-        let values = run(&[], &[("ETCD_NAME", "env"), ("ETCD_MAX_TXN_OPS", ""), ("HOME", "x"), ("ETCD_VERIFY", "all")]).unwrap();
+        let values =
+            run(&[], &[("ETCD_NAME", "env"), ("ETCD_MAX_TXN_OPS", ""), ("HOME", "x"), ("ETCD_VERIFY", "all")]).unwrap();
         assert_eq!((values.get("name"), values.get("max-txn-ops")), ("env", "128"));
         assert_eq!(values.origin("name"), Origin::Environment);
         let values = run(&[], &[("ETCD_NO_SUCH", "1")]).unwrap();
@@ -450,7 +461,18 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_go() {
-        for (text, seconds) in [("5s", Some(5.0)), ("1m30s", Some(90.0)), ("100ms", Some(0.1)), ("1.5h", Some(5400.0)), ("0", Some(0.0)), ("-2s", Some(-2.0)), ("5", None), ("", None), ("s", None), ("-", None)] {
+        for (text, seconds) in [
+            ("5s", Some(5.0)),
+            ("1m30s", Some(90.0)),
+            ("100ms", Some(0.1)),
+            ("1.5h", Some(5400.0)),
+            ("0", Some(0.0)),
+            ("-2s", Some(-2.0)),
+            ("5", None),
+            ("", None),
+            ("s", None),
+            ("-", None),
+        ] {
             assert_eq!(parse_duration(text).map(|ns| ns as f64 / 1e9), seconds, "{text}");
         }
     }

@@ -70,12 +70,11 @@ fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
             return Ok(());
         }
     };
-    let settings =
-        Settings::parse(values.get("log-level"), values.get("log-format"), values.get("log-outputs"))?;
+    let settings = Settings::parse(values.get("log-level"), values.get("log-format"), values.get("log-outputs"))?;
     let config = StoreConfig::from_flags(&values)?;
     settings.install()?;
     report(&values, &config);
-    Node::start(&config, Profile::Store)?.run_until_signal()?;
+    Node::start(&config, Profile::Store)?.run_until_signal(|| ())?;
     Ok(())
 }
 

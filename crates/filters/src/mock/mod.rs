@@ -111,7 +111,7 @@ fn fits(rule: &Rule, request: &RequestHead) -> bool {
     if !(any_path || exact || prefix) {
         return false;
     }
-    let mut headers =
-        condition.headers.iter().map(|(name, matcher)| matcher.fits(request.headers.find(name)));
-    condition.headers.is_empty() || if condition.match_all_headers { headers.all(|fits| fits) } else { headers.any(|fits| fits) }
+    let mut headers = condition.headers.iter().map(|(name, matcher)| matcher.fits(request.headers.find(name)));
+    condition.headers.is_empty()
+        || if condition.match_all_headers { headers.all(|fits| fits) } else { headers.any(|fits| fits) }
 }

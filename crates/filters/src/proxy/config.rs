@@ -149,7 +149,11 @@ impl Pool {
             problems.require(good, "pools[0].loadBalance.policy", "only roundRobin is supported yet");
             problems.require(balance.sticky_session.is_none(), "pools[0].loadBalance.stickySession", NOT_YET);
         }
-        problems.require(self.timeout.is_none_or(|timeout| !timeout.0.is_zero()), "pools[0].timeout", "must not be zero");
+        problems.require(
+            self.timeout.is_none_or(|timeout| !timeout.0.is_zero()),
+            "pools[0].timeout",
+            "must not be zero",
+        );
         for (index, code) in self.failure_codes.iter().flatten().enumerate() {
             let good = (100..=599).contains(code);
             problems.require(good, format!("pools[0].failureCodes[{index}]"), "must be 100 to 599");

@@ -95,6 +95,11 @@ impl DataPlane {
         self.inner.state().statuses()
     }
 
+    /// Tries again to open what could not be opened, as happens by itself every 10 s.
+    pub fn retry(&self) {
+        self.inner.retry();
+    }
+
     /// Closes every listener. Connections end after the request they serve, at the latest after 30 s. Blocks for a moment.
     pub fn drain(&self) {
         let servers = std::mem::take(&mut self.inner.state().servers);

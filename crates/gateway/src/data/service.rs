@@ -1,12 +1,6 @@
 //! A server on one I/O thread: from a request's head to its answer.
 
-use std::{
-    cell::RefCell,
-    io::Write,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Cache};
 use tidegate_base::clock;
@@ -44,10 +38,15 @@ pub(crate) struct Worker {
     pub(crate) cut: Notify,
 }
 
+/// A state as one thread holds it.
+pub(crate) struct Held {
+    pub(crate) routes: Arc<Routes>,
+}
+
 /// The newest state this thread has seen. Requests share it by a count that no other thread touches.
 struct Current {
     cache: Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>,
-    routes: Rc<Arc<Routes>>,
+    held: Rc<Held>,
     /// What connections of these settings share, and those of earlier ones that still have connections.
     shared: Vec<Rc<Shared>>,
 }
@@ -55,39 +54,41 @@ struct Current {
 impl Worker {
     pub(crate) fn new(server: Arc<Server>) -> Rc<Self> {
         let mut cache = Cache::new(Arc::clone(&server.routes));
-        let routes = Rc::new(Arc::clone(cache.load()));
-        let shared = Shared::new(routes.settings.connection, server.budget.clone());
+        let held = Rc::new(Held { routes: Arc::clone(cache.load()) });
+        let shared = Shared::new(held.routes.settings.connection, server.budget.clone());
         server.add_stats(shared.stats());
-        let current = RefCell::new(Current { cache, routes, shared: vec![shared] });
+        let current = RefCell::new(Current { cache, held, shared: vec![shared] });
         Rc::new(Self { server, locals: LOCALS.with(Rc::clone), current, cut: Notify::new() })
     }
 
     /// The newest state, and what new connections share.
-    pub(crate) fn current(&self) -> (Rc<Arc<Routes>>, Rc<Shared>) {
-        let routes = self.routes();
+    pub(crate) fn current(&self) -> (Rc<Held>, Rc<Shared>) {
+        let held = self.held();
+        let settings = &held.routes.settings;
         let mut current = self.current.borrow_mut();
         let newest = current.shared.last().map(|shared| *shared.config());
         let shared = match current.shared.last() {
-            Some(shared) if newest == Some(routes.settings.connection) => Rc::clone(shared),
+            Some(shared) if newest == Some(settings.connection) => Rc::clone(shared),
             _ => {
                 current.shared.retain(|shared| Rc::strong_count(shared) > 1);
-                let shared = Shared::new(routes.settings.connection, self.server.budget.clone());
+                let shared = Shared::new(settings.connection, self.server.budget.clone());
                 self.server.add_stats(shared.stats());
                 current.shared.push(Rc::clone(&shared));
                 shared
             }
         };
-        (routes, shared)
+        drop(current);
+        (held, shared)
     }
 
-    fn routes(&self) -> Rc<Arc<Routes>> {
+    fn held(&self) -> Rc<Held> {
         let mut current = self.current.borrow_mut();
-        let Current { cache, routes, .. } = &mut *current;
+        let Current { cache, held, .. } = &mut *current;
         let newest = cache.load();
-        if !Arc::ptr_eq(newest, routes) {
-            *routes = Rc::new(Arc::clone(newest));
+        if !Arc::ptr_eq(newest, &held.routes) {
+            *held = Rc::new(Held { routes: Arc::clone(newest) });
         }
-        Rc::clone(routes)
+        Rc::clone(held)
     }
 
     /// Ends idle connections now and the others after their request.
@@ -100,8 +101,9 @@ impl Worker {
 
 impl Service for Worker {
     async fn handle(&self, mut exchange: Exchange) -> Exchange {
-        let routes = self.routes();
-        let (number, exact) = match route(&routes, exchange.head()) {
+        let held = self.held();
+        let routes = &*held.routes;
+        let (number, exact) = match route(routes, exchange.head()) {
             Ok(found) => found,
             Err(status) => return answer(exchange, Response::new(status)).await,
         };
@@ -142,16 +144,17 @@ fn prepare(exchange: &mut Exchange, target: &Target, exact: bool, forwarded_for:
         let path = encode(&[target.rewrite.as_bytes(), rest].concat());
         exchange.head_mut().set_path(&path);
     }
-    if forwarded_for && let Some(peer) = exchange.peer() {
-        let mut ip = Vec::with_capacity(40);
-        // A vector takes all that is written to it.
-        write!(ip, "{}", peer.ip().to_canonical()).ok();
+    if forwarded_for && exchange.peer().is_some() {
+        let ip = exchange.peer_text().to_owned();
         let headers = &mut exchange.head_mut().headers;
-        let list = match headers.get(Known::XForwardedFor) {
-            None => ip,
-            Some(list) if list.windows(ip.len()).any(|part| part == ip) => return,
-            Some(list) => [list, b",", &ip].concat(),
-        };
-        headers.set_known(Known::XForwardedFor, &list);
+        match headers.text(Known::XForwardedFor) {
+            Some(list) if list.contains(&ip) => {}
+            Some(list) => {
+                let list = format!("{list},{ip}");
+                headers.set_known(Known::XForwardedFor, list.as_bytes());
+            }
+            // None, or one that is no text.
+            None => headers.set_known(Known::XForwardedFor, ip.as_bytes()),
+        }
     }
 }

@@ -214,7 +214,8 @@ impl RuleSpec {
         let regexp = self.host_regexp.as_ref().is_some_and(|text| !text.is_empty());
         problems.require(!regexp, format!("{at}.hostRegexp"), NOT_YET);
         problems.require(self.ip_filter.is_none(), format!("{at}.ipFilter"), NOT_YET);
-        let hosts = self.hosts.iter().enumerate().map(|(index, host)| (format!("{at}.hosts[{index}].value"), &host.value));
+        let hosts =
+            self.hosts.iter().enumerate().map(|(index, host)| (format!("{at}.hosts[{index}].value"), &host.value));
         for (field, host) in std::iter::once((format!("{at}.host"), &self.host)).chain(hosts) {
             let inner = host.strip_prefix('*').or_else(|| host.strip_suffix('*')).unwrap_or(host);
             problems.require(!inner.contains('*'), field, "may have one *, at its start or its end");

@@ -44,10 +44,10 @@ async fn accept(listener: &TcpListener, worker: &Rc<Worker>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (routes, shared) = worker.current();
+                let (held, shared) = worker.current();
                 // Beyond the limit the connection waits, and those behind it in the system's queue.
-                let Ok(permit) = Arc::clone(&routes.settings.permits).acquire_owned().await else { continue };
-                drop(routes);
+                let Ok(permit) = Arc::clone(&held.routes.settings.permits).acquire_owned().await else { continue };
+                drop(held);
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection was lost at once");
                     continue;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_base::{Budget, ByteSize};
+use tidegate_base::{Budget, ByteSize, Holder};
 
 use super::{Meter, Spec, read_json, tree::Texts};
 
@@ -55,11 +55,13 @@ pub(super) fn load(directory: &Path, budget: &Budget, limit: ByteSize) -> io::Re
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if file.metadata()?.len() > limit.0 {
+    let length = file.metadata()?.len();
+    if length > limit.0 {
         return Err(wrong("larger than the limit of all objects"));
     }
-    let mut all = Vec::new();
-    file.take(limit.0).read_to_end(&mut all)?;
+    let _lease = budget.try_lease(Holder::Gateway, length).ok_or_else(|| wrong("no memory is free for it"))?;
+    let mut all = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(length).read_to_end(&mut all)?;
     let body = all.strip_prefix(HEAD).ok_or_else(|| wrong("of a version that this program does not know"))?;
     let end = body.len().checked_sub(TAIL.len() + 9).ok_or_else(|| wrong("cut short"))?;
     let (lines, tail) = body.split_at(end);

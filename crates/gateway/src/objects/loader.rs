@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Handle, Plane, Store, VERSION_KEY, cache,
+    Handle, Meter, Plane, Store, VERSION_KEY, cache,
     store::{Page, name_of, version_of},
     tree::{Parsed, Texts, Tree, TreeError},
 };
@@ -78,6 +78,8 @@ pub struct Loader {
     /// Whether the plane was given something, be it from the file.
     started: bool,
     rebuild_at: Option<Instant>,
+    /// Pays for the values that the plane keeps to compare the next ones with.
+    held: Option<Meter>,
 }
 
 impl Loader {
@@ -96,6 +98,7 @@ impl Loader {
             version: 0,
             started: false,
             rebuild_at: None,
+            held: None,
         }
     }
 
@@ -278,7 +281,7 @@ impl Loader {
         // Building runs code of every kind over what users wrote. A panic there is a bug, and no reason to stop following.
         let plane = &self.plane;
         let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plane.apply(objects)));
-        drop(meter);
+        self.held = Some(meter);
         let Ok(mut statuses) = built else {
             tracing::error!("building the configuration panicked: what ran before is kept");
             return self.handle.set_problem(Some("building the configuration panicked".to_owned()));

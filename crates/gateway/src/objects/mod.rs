@@ -26,9 +26,10 @@ mod tree;
 pub use loader::{Config, Loader};
 pub use plane::{ObjectStatus, Plane, Problem};
 pub use read::{Meter, ReadError, read_json, read_text};
-pub use spec::{DEFAULT_OWNER, Spec, SYSTEM_KINDS};
+pub use spec::{DEFAULT_OWNER, SYSTEM_KINDS, Spec};
 pub use status::Handle;
 pub use store::{ChangeError, Listed, OBJECTS_PREFIX, Page, Refusal, Store, Stored, VERSION_KEY};
+pub(crate) use tree::OBJECT_BYTES;
 
 #[cfg(test)]
 mod tests;

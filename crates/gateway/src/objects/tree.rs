@@ -12,7 +12,7 @@ use tidegate_base::{Budget, ByteSize, Holder, Lease};
 use super::{Meter, ObjectStatus, ReadError, Spec, read_json};
 
 /// Kept beside each text: name, map entries, status.
-const OBJECT_BYTES: u64 = 512;
+pub(crate) const OBJECT_BYTES: u64 = 512;
 /// Values of one whole configuration are at most this many times its text and its limit.
 const EXPANSION: u64 = 24;
 

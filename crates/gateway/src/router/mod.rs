@@ -45,7 +45,10 @@ pub(crate) struct Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Number of the path, counted over all rules; and whether its exact path fitted, and not its prefix.
-    Route { path: usize, exact: bool },
+    Route {
+        path: usize,
+        exact: bool,
+    },
     /// Paths fit, but none for this method.
     OtherMethods,
     Nothing,
@@ -117,9 +120,8 @@ impl Router {
             path_fits |= !candidates.is_empty();
             let limit = best.map_or(u32::MAX, |best| best.number);
             // A path whose exact text and prefix both fit is one path, and as in the list exact is tried first.
-            let better = |candidate: &&Candidate| {
-                candidate.number < limit || (candidate.number == limit && candidate.exact)
-            };
+            let better =
+                |candidate: &&Candidate| candidate.number < limit || (candidate.number == limit && candidate.exact);
             if let Some(found) = candidates.iter().take_while(better).find(|it| it.methods & method.bit() != 0) {
                 best = Some(*found);
             }

@@ -15,7 +15,8 @@ fn naive(rules: &[Rule], host: &str, path: &str, method: Method) -> Found {
         for (offset, candidate) in rule.paths.iter().enumerate().filter(|_| host_fits) {
             let exact = !candidate.exact.is_empty() && candidate.exact == path;
             let prefix = !candidate.prefix.is_empty() && path.starts_with(&candidate.prefix);
-            if !exact && !prefix && !(candidate.exact.is_empty() && candidate.prefix.is_empty()) {
+            let any = candidate.exact.is_empty() && candidate.prefix.is_empty();
+            if !(exact || prefix || any) {
                 continue;
             }
             path_fits = true;
@@ -53,9 +54,18 @@ fn the_first_rule_that_fits_wins_as_in_a_plain_list() {
                     .collect(),
                 paths: (0..random.below(6))
                     .map(|_| Path {
-                        exact: if random.below(2) == 0 { String::new() } else { format!("/{}", random.text(&parts, 3)) },
-                        prefix: if random.below(2) == 0 { String::new() } else { format!("/{}", random.text(&parts, 3)) },
-                        methods: [0, Method::Get.bit(), Method::Post.bit() | Method::Get.bit(), Method::Put.bit()][random.below(4)],
+                        exact: if random.below(2) == 0 {
+                            String::new()
+                        } else {
+                            format!("/{}", random.text(&parts, 3))
+                        },
+                        prefix: if random.below(2) == 0 {
+                            String::new()
+                        } else {
+                            format!("/{}", random.text(&parts, 3))
+                        },
+                        methods: [0, Method::Get.bit(), Method::Post.bit() | Method::Get.bit(), Method::Put.bit()]
+                            [random.below(4)],
                     })
                     .collect(),
             })

@@ -179,7 +179,7 @@ impl Shared {
         let new = || Waiters { share: Arc::clone(share), in_turn: false, calls: BTreeMap::new() };
         let waiters = queue.parties.entry(share.id).or_insert_with(new);
         waiters.calls.insert(ticket, Waiter { bytes, waker: Some(waker.clone()) });
-        queue.to_turn(share.id);
+        queue.queue_turn(share.id);
         self.waiting[lane as usize].fetch_add(1, Ordering::SeqCst);
         drop(queues);
         self.pump();
@@ -224,7 +224,7 @@ impl Shared {
     pub(super) fn returned(&self, id: u64) {
         let mut queues = self.lock();
         for queue in queues.iter_mut() {
-            queue.to_turn(id);
+            queue.queue_turn(id);
         }
         drop(queues);
         self.kick();
@@ -252,7 +252,7 @@ impl Shared {
 }
 
 impl Queue {
-    fn to_turn(&mut self, id: u64) {
+    fn queue_turn(&mut self, id: u64) {
         if let Some(waiters) = self.parties.get_mut(&id)
             && !waiters.in_turn
         {

@@ -154,7 +154,7 @@ fn calls_of_many_threads_all_get_their_turn() {
             });
         }
     });
-    let workers: Vec<_> = (0..4u64)
+    let workers: Vec<_> = (0..4)
         .map(|worker| {
             let (admission, budget) = (admission.clone(), budget.clone());
             thread::spawn(move || {
@@ -164,7 +164,7 @@ fn calls_of_many_threads_all_get_their_turn() {
                         let (party, budget) = (admission.party(), budget.clone());
                         local.spawn_local(async move {
                             for round in 0..200 {
-                                let bytes = [700, 3000, 40_000, 150_000, 500_000][(worker + task + round) as usize % 5];
+                                let bytes = [700, 3000, 40_000, 150_000, 500_000][(worker + task + round) % 5];
                                 let lease = match party.try_take(bytes) {
                                     Some(lease) => lease,
                                     None => party.take(bytes).unwrap().await,

@@ -42,10 +42,16 @@ mod tests {
 
     #[test]
     fn capacity_follows_the_budget() {
-        let of = |mib| Capacity::new(&Limits::new(ByteSize::mib(mib), Profile::Store).unwrap());
-        let default = Capacity { connections: 391, connections_max: 1273, streams_per_connection: 2048 };
-        assert_eq!(of(256), default);
-        assert!(of(1024).connections > 4 * default.connections);
-        assert_eq!(of(128).streams_per_connection, 512);
+        let of = |floor, pool| {
+            let mut limits = Limits::new(ByteSize::mib(256), Profile::Store).unwrap();
+            limits.floors[Holder::Connections.index()] = floor;
+            limits.pool = pool;
+            let capacity = Capacity::new(&limits);
+            (capacity.connections, capacity.connections_max, capacity.streams_per_connection)
+        };
+        assert_eq!(of(16 << 20, 36 << 20), (391, 1273, 2048));
+        assert_eq!(of(16 << 20, 0), (391, 391, 2048));
+        assert_eq!(of(40 << 10, 0), (0, 0, 128), "a connection needs 42,804 bytes");
+        assert_eq!(of(1 << 40, 0).2, 1 << 16);
     }
 }

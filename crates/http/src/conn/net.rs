@@ -144,8 +144,7 @@ impl Net {
 
     /// Counters of all listeners since the start.
     pub fn stats(&self) -> Stats {
-        let mut sum =
-            Stats { connections_refused: self.0.refused.load(Ordering::Relaxed), ..Stats::default() };
+        let mut sum = Stats { connections_refused: self.0.refused.load(Ordering::Relaxed), ..Stats::default() };
         self.0.threads.iter().for_each(|thread| thread.stats.add_to(&mut sum));
         sum
     }

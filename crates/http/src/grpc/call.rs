@@ -5,10 +5,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Uri};
-use tidegate_base::clock;
+use tidegate_base::{Lease, clock};
 
-use super::{Accept, Chunk, Gone, Incoming, Message, Outgoing, Status, framed, message::Progress};
+use super::{Accept, Chunk, Gone, Incoming, Message, Metadata, Outgoing, Status, framed, message::Progress};
 use crate::{conn::Peer, http2::Exchange};
 
 /// Result of waiting for a message that need not come.
@@ -17,18 +16,19 @@ pub type NextMessage = Result<Option<Message>, Status>;
 /// One call, before it is answered. Dropped unanswered, the client gets `Internal`.
 pub struct Call {
     exchange: Rc<Exchange>,
-    uri: Uri,
-    headers: HeaderMap,
+    metadata: Metadata,
+    /// Of a long token.
+    _lease: Option<Lease>,
 }
 
 impl Call {
-    pub(crate) fn new(exchange: Rc<Exchange>, uri: Uri, headers: HeaderMap) -> Self {
-        Self { exchange, uri, headers }
+    pub(crate) fn new(exchange: Rc<Exchange>, metadata: Metadata, lease: Option<Lease>) -> Self {
+        Self { exchange, metadata, _lease: lease }
     }
 
     /// `/package.Service/Method`: both names are there and not empty.
     pub fn path(&self) -> &str {
-        self.uri.path()
+        &self.metadata.path
     }
 
     /// The name of the service and the name of the method.
@@ -37,23 +37,21 @@ impl Call {
         names.unwrap_or_default()
     }
 
-    /// The first value of a header, by its name in lower case, if it is text.
-    pub fn metadata(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// The token of authentication: `token`, else `authorization`. Source: etcd, `auth` (`rpctypes.TokenFieldNameGRPC`).
+    /// The token of authentication: header `token`, else `authorization`. Source: etcd, `auth`
+    /// (`rpctypes.TokenFieldNameGRPC`).
     pub fn token(&self) -> Option<&str> {
-        self.metadata("token").or_else(|| self.metadata("authorization"))
+        self.metadata.token.as_deref()
     }
 
-    /// The client wants an error when there is no leader. Source: etcd, `rpctypes.MetadataRequireLeaderKey`.
+    /// The client wants an error when there is no leader: header `hasleader`. Source: etcd,
+    /// `rpctypes.MetadataRequireLeaderKey`.
     pub fn requires_leader(&self) -> bool {
-        self.metadata("hasleader") == Some("true")
+        self.metadata.requires_leader
     }
 
+    /// Header `client-api-version`.
     pub fn client_api_version(&self) -> Option<&str> {
-        self.metadata("client-api-version")
+        self.metadata.client_api_version.as_deref()
     }
 
     /// When the client gives up. The call is answered `DeadlineExceeded` then, and its future dropped.

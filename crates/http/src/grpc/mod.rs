@@ -17,6 +17,7 @@
 mod call;
 mod incoming;
 mod message;
+mod metadata;
 mod outgoing;
 mod service;
 mod status;
@@ -29,6 +30,8 @@ pub use outgoing::{Charge, Chunk, Gone, Outgoing};
 pub use service::Service;
 pub use status::{Code, Status};
 pub use wire::{CHUNK_MAX, PREFIX_LEN, framed, prefix};
+
+pub(crate) use metadata::Metadata;
 
 use message::Assembly;
 pub(crate) use status::{refusal, trailers};

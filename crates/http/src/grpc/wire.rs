@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_TYPE, request};
 
-use super::status::{Code, GRPC_TYPE, Status};
+use super::{
+    metadata::PATH_MAX,
+    status::{Code, GRPC_TYPE, Status},
+};
 
 /// Bytes before each message: a flag (compressed), and the length as four bytes, big end first.
 pub const PREFIX_LEN: usize = 5;
@@ -89,6 +92,9 @@ pub(crate) fn check_head(parts: &request::Parts) -> Head {
         return Head::Refused(Status::new(Code::Unimplemented, text));
     }
     let path = parts.uri.path();
+    if path.len() > PATH_MAX {
+        return Head::Refused(Status::new(Code::Unimplemented, "malformed method name"));
+    }
     let names = path.strip_prefix('/').and_then(|names| names.rsplit_once('/'));
     if names.is_none_or(|(service, method)| service.is_empty() || method.is_empty()) {
         return Head::Refused(Status::new(Code::Unimplemented, format!("malformed method name: \"{path}\"")));
@@ -165,9 +171,8 @@ mod tests {
             assert_eq!(check_head(&parts), expected, "{build:?} {method} {path}");
         };
         let grpc = ("content-type", "application/grpc");
-        let malformed = |path| {
-            Head::Refused(Status::new(Code::Unimplemented, format!("malformed method name: \"{path}\"")))
-        };
+        let malformed =
+            |path| Head::Refused(Status::new(Code::Unimplemented, format!("malformed method name: \"{path}\"")));
         check(&[grpc], "POST", "/a.B/C", call(None));
         check(&[("content-type", "Application/gRPC+proto")], "POST", "/a.B/C", call(None));
         check(&[("content-type", "application/grpc;x=1")], "POST", "/a.B/C", call(None));

@@ -34,6 +34,7 @@ impl Buffer {
     /// Makes room for a read: reuses what was consumed, or doubles up to `most` under `lease`. False when the buffer is
     /// full and may not grow.
     pub(crate) fn room(&mut self, most: usize, lease: Option<&mut Lease>) -> bool {
+        self.rewind();
         let free = self.bytes.capacity() - self.bytes.len();
         let wanted = self.size == 0 || (std::mem::take(&mut self.filled) && self.size < most);
         if !wanted && (free >= ROOM_LEAST || self.bytes.try_reclaim(ROOM_LEAST)) {
@@ -42,15 +43,49 @@ impl Buffer {
         let target = if self.size == 0 { BUFFER_LEAST } else { (self.size * 2).min(most) };
         let paid = target > self.size
             && (target <= BUFFER_LEAST || lease.is_some_and(|lease| lease.try_grow((target - self.size) as u64)));
-        if paid {
-            self.size = target;
-        } else if free > 0 || self.bytes.len() >= self.size {
+        if !paid && (free > 0 || self.bytes.len() >= self.size) {
             return free > 0;
         }
-        let mut bytes = BytesMut::with_capacity(self.size);
-        bytes.extend_from_slice(&self.bytes);
-        self.bytes = bytes;
+        self.renew(if paid { target } else { self.size });
         true
+    }
+
+    /// As [`Buffer::room`], where `expected` more bytes are announced: room for all of them at once, if the lease allows.
+    pub(crate) fn room_for(&mut self, expected: u64, most: usize, mut lease: Option<&mut Lease>) -> bool {
+        self.rewind();
+        let free = self.bytes.capacity() - self.bytes.len();
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        if expected > free && self.size < most {
+            let target =
+                self.bytes.len().saturating_add(expected).clamp(BUFFER_LEAST, most).next_power_of_two().min(most);
+            let more = target.saturating_sub(self.size.max(BUFFER_LEAST)) as u64;
+            if target > self.size && lease.as_mut().is_some_and(|lease| lease.try_grow(more)) {
+                self.renew(target);
+                return true;
+            }
+        }
+        self.room(most, lease)
+    }
+
+    /// An empty buffer begins at its front again: the next read has all of it.
+    fn rewind(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() < self.size {
+            self.bytes.clear();
+            // Nothing shares the buffer, so this moves no byte and does not fail.
+            let whole = self.bytes.try_reclaim(self.size);
+            debug_assert!(whole, "a buffer of its own can be begun again");
+        }
+    }
+
+    fn renew(&mut self, size: usize) {
+        let mut bytes = BytesMut::with_capacity(size);
+        bytes.extend_from_slice(&self.bytes);
+        (self.bytes, self.size, self.filled) = (bytes, size, false);
+    }
+
+    /// Bytes that are allocated.
+    pub(crate) const fn size(&self) -> usize {
+        self.size
     }
 
     /// Reads into the room; 0 is the end.

@@ -59,7 +59,10 @@ pub(crate) struct Downstream {
 /// What a wait for a head ended with.
 #[derive(Debug)]
 pub(crate) enum Wait {
-    Head { start: usize, end: usize },
+    Head {
+        start: usize,
+        end: usize,
+    },
     /// Nothing came for a while.
     Quiet,
     /// The client closed, or is lost.
@@ -165,7 +168,7 @@ impl Downstream {
             return Poll::Ready(Err(BodyError::Truncated));
         }
         ready!(self.poll_grant(cx))?;
-        if !self.rx.room(BUFFER_MOST, self.lease.as_mut()) {
+        if !self.rx.room_for(self.decoder.announced(), BUFFER_MOST, self.lease.as_mut()) {
             return Poll::Ready(Err(BodyError::NoMemory));
         }
         match self.rx.poll_read(cx, &mut self.socket) {

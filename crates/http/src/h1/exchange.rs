@@ -11,7 +11,7 @@ use super::{
     framing::Decoder,
     relay::{Framing, Loaded, Relay},
 };
-use crate::message::{BodyError, Length, RequestHead};
+use crate::message::{BodyError, Headers, Length, RequestHead};
 
 /// A request, and with it the connection it came on until it is answered. Cheap to move.
 pub struct Exchange {
@@ -30,6 +30,10 @@ pub(crate) struct Inner {
     pub(crate) tx: BytesMut,
     /// Receive buffer of a call to an upstream, kept from one request to the next.
     pub(crate) up_rx: Buffer,
+    /// A used list of headers, for the next answer.
+    pub(crate) spare: Headers,
+    /// The client's address in text, once somebody has asked for it.
+    pub(crate) peer_text: Option<Box<str>>,
 }
 
 impl Exchange {
@@ -44,6 +48,13 @@ impl Exchange {
     /// Address of the client; none on a unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.inner.peer
+    }
+
+    /// The client's IP address in text; empty on a unix socket. Written once a connection.
+    pub fn peer_text(&mut self) -> &str {
+        let peer = self.inner.peer;
+        let text = || peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into_boxed_str();
+        self.inner.peer_text.get_or_insert_with(text)
     }
 
     pub fn is_answered(&self) -> bool {

@@ -43,6 +43,14 @@ impl Decoder {
         matches!(self, Decoder::Done)
     }
 
+    /// Bytes of the body that are announced and have not come.
+    pub(crate) const fn announced(&self) -> u64 {
+        match self {
+            Decoder::Length(left) | Decoder::Chunk(left) => *left,
+            _ => 0,
+        }
+    }
+
     /// The sender closed: either that ends the body, or it is cut short.
     pub(crate) fn closed(&mut self) -> Result<(), BodyError> {
         match self {

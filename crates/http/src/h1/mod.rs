@@ -13,6 +13,7 @@ mod encode;
 mod exchange;
 mod framing;
 mod head;
+mod over_conn;
 mod parse;
 mod relay;
 mod respond;
@@ -21,7 +22,7 @@ mod shared;
 mod simple;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timer;
 
 pub(crate) use buffer::{BUFFER_MOST, Buffer};
@@ -34,6 +35,7 @@ pub(crate) use relay::{Framing, Relay, put_decimal};
 
 pub use exchange::Exchange;
 pub use head::{HeadError, HeadLimits};
+pub use over_conn::Http1Service;
 pub use respond::Lost;
 pub use serve::{Service, serve};
 pub use shared::{Config, Drain, Shared, Stats};

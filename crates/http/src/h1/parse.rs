@@ -119,9 +119,9 @@ fn request_line(line: &[u8], request: &mut RequestHead) -> Result<(), HeadError>
 /// Length of `http://` or `https://`.
 fn scheme(target: &[u8]) -> Option<usize> {
     ["http://", "https://"].into_iter().map(str::len).find(|len| {
-        target.get(..*len).is_some_and(|start| {
-            start.eq_ignore_ascii_case(b"http://") || start.eq_ignore_ascii_case(b"https://")
-        })
+        target
+            .get(..*len)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"http://") || start.eq_ignore_ascii_case(b"https://"))
     })
 }
 
@@ -141,7 +141,8 @@ pub(crate) fn response(head: &[u8], method: Method, out: &mut Headers) -> Result
         _ => return Err(malformed("the status line is malformed")),
     };
     let status = match rest {
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] | [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']
+        | [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
             u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
         }
         _ => return Err(malformed("the status line is malformed")),

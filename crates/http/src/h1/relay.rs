@@ -10,6 +10,9 @@ use bytes::{Buf, BytesMut};
 use super::{framing::Decoder, socket::Socket};
 use crate::message::BodyError;
 
+/// Up to this many bytes, a copy behind the head costs less than a part of their own in a gathering write.
+const JOIN_MAX: usize = 2 << 10;
+
 /// How a body is framed towards the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -32,8 +35,8 @@ pub(crate) enum Loaded {
 ///   pre                          buffer                              post
 ///   [head | chunk size]   [body bytes]·[framing left over]   [chunk end | last chunk]
 /// ```
-/// The three leave in one gathering write. Body bytes are not copied, but for several small chunks that came at once:
-/// those are pushed together and leave as one.
+/// The three leave in one gathering write. Body bytes are not copied, but where a copy is cheaper: a small body joins its
+/// head, and several small chunks that came at once are pushed together and leave as one.
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) pre: BytesMut,
@@ -123,6 +126,11 @@ impl Relay {
         sink: &mut Socket,
         buf: &mut BytesMut,
     ) -> Poll<io::Result<()>> {
+        if !self.pre.is_empty() && self.data > 0 && self.data <= JOIN_MAX {
+            self.pre.extend_from_slice(buf.get(..self.data).unwrap_or_default());
+            self.pre.extend_from_slice(std::mem::take(&mut self.post));
+            buf.advance(std::mem::take(&mut self.data) + std::mem::take(&mut self.behind));
+        }
         while self.pending() {
             let data = buf.get(..self.data).unwrap_or_default();
             let mut parts = [IoSlice::new(&[]); 3];

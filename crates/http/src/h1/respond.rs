@@ -32,6 +32,9 @@ pub struct Lost;
 /// What of a request's body is read and dropped so that its connection can be kept.
 pub(crate) const DRAIN_BYTES_MAX: u64 = 64 << 10;
 
+/// Largest header list that is kept for the next answer.
+const SPARE_BYTES_MAX: usize = 4 << 10;
+
 /// Longest pause in what an upstream sends, where no deadline says less.
 const UPSTREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
 
@@ -77,6 +80,10 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     let mut tx = std::mem::take(&mut inner.tx);
     tx.clear();
     encode::response(&mut tx, &response, announce, connection);
+    let headers = std::mem::take(&mut response.headers);
+    if headers.allocated() <= SPARE_BYTES_MAX {
+        inner.spare = headers;
+    }
     let framing = if announce == Announce::Chunked { Framing::Chunked } else { Framing::Plain };
     match response.body {
         Body::Upstream(mut call) => {
@@ -84,6 +91,8 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
             let sent = relay_answer(&mut inner.down, &mut relay, &mut call).await;
             inner.tx = relay.pre;
             inner.up_rx = call.finish();
+            // The answer was complete before the upload was.
+            inner.keep_alive &= rest_is_small(&inner.down) && !inner.down.broken;
             sent
         }
         _ if bodyless => write_all(inner, tx, Bytes::new()).await,
@@ -118,18 +127,22 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
 /// Whether the connection can serve another request after this answer, as far as can be known before it.
 fn may_keep(inner: &Inner, uploading: bool) -> bool {
     let down = &inner.down;
-    let rest_is_small = match down.decoder {
-        Decoder::Done => true,
-        Decoder::Length(left) => left <= DRAIN_BYTES_MAX,
-        _ => false,
-    };
     down.shared.config.keep_alive
         && !down.shared.drain.is_draining()
         && !down.closed
         && !down.broken
         // Who was never told to send its body may send it or the next request: nobody could tell which.
         && (down.expect == Expect::No || down.decoder.is_done())
-        && (rest_is_small || uploading || inner.buffered.is_some())
+        && (rest_is_small(down) || uploading || inner.buffered.is_some())
+}
+
+/// Whether what is left of the request's body is worth reading to keep the connection.
+fn rest_is_small(down: &Downstream) -> bool {
+    match down.decoder {
+        Decoder::Done => true,
+        Decoder::Length(left) => left <= DRAIN_BYTES_MAX,
+        _ => false,
+    }
 }
 
 /// A HEAD's or 304's answer repeats the length that a GET's would have.
@@ -150,7 +163,13 @@ async fn write_all(inner: &mut Inner, mut head: BytesMut, mut body: Bytes) -> Re
     let sent = poll_fn(|cx| {
         while !head.is_empty() || !body.is_empty() {
             let parts = [IoSlice::new(&head), IoSlice::new(&body)];
-            let parts = if head.is_empty() { &parts[1..] } else if body.is_empty() { &parts[..1] } else { &parts[..] };
+            let parts = if head.is_empty() {
+                &parts[1..]
+            } else if body.is_empty() {
+                &parts[..1]
+            } else {
+                &parts[..]
+            };
             match down.socket.poll_write(cx, parts) {
                 Poll::Ready(Ok(written)) => {
                     let first = written.min(head.len());
@@ -187,7 +206,9 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
     let mut stalled: Option<Instant> = None;
     poll_fn(|cx| {
         // An upload that fails now ends by itself: the answer goes on, and the connections are not used again.
-        if !call.upload.is_done() && let Poll::Ready(Err(_)) = call.upload.poll(cx, down, &mut call.socket) {
+        if !call.upload.is_done()
+            && let Poll::Ready(Err(_)) = call.upload.poll(cx, down, &mut call.socket)
+        {
             call.keep_alive = false;
             call.upload.give_up();
         }

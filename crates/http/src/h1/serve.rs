@@ -21,15 +21,17 @@ use super::{
     shared::{Shared, Stats},
     socket::Socket,
 };
-use crate::message::{BodyError, RequestHead, Response, reason};
+use crate::message::{BodyError, Headers, RequestHead, Response, reason};
 
 /// Bytes of a sleeping connection: its task, its socket in the reactor, and the kernel's least.
-const IDLE_BYTES: u64 = 2 << 10;
+const IDLE_BYTES: u64 = 3 << 10;
 /// What an active one holds besides: two receive buffers, two heads and their lists, the future of a request.
 const ACTIVE_BYTES: u64 = 20 << 10;
 /// An active connection without a byte for this long goes to sleep. Long enough that a busy one never does, short enough
 /// that many quiet ones hold nothing.
 const QUIET: Duration = Duration::from_secs(1);
+/// Largest buffer that is kept from one request to the next.
+const KEPT_BUFFER: usize = 16 << 10;
 /// Until the client has read an answer that came before its body was read, and closed.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -68,6 +70,8 @@ pub async fn serve<S: Service>(
             answered: false,
             tx: BytesMut::new(),
             up_rx: Buffer::default(),
+            spare: Headers::new(),
+            peer_text: None,
         }),
     };
     let mut idle_until = clock::now() + shared.config.idle_timeout;
@@ -90,6 +94,7 @@ pub async fn serve<S: Service>(
                 let inner = &mut *exchange.inner;
                 inner.down.sleep();
                 (inner.head, inner.tx, inner.up_rx) = (RequestHead::default(), BytesMut::new(), Buffer::default());
+                (inner.spare, inner.peer_text) = (Headers::new(), None);
                 idle_until = clock::now() + shared.config.idle_timeout;
             }
         }
@@ -239,13 +244,18 @@ async fn linger(exchange: &mut Exchange) {
 }
 
 impl Inner {
-    /// Gives back what one large request made grow.
+    /// Gives back what one large request made grow, but for a size that the next ones of its kind can use while memory is
+    /// not short.
     fn trim(&mut self) {
         let Some(lease) = &mut self.down.lease else { return };
         if lease.bytes() > ACTIVE_BYTES && self.down.rx.bytes.is_empty() {
-            self.down.rx.release();
-            self.up_rx.release();
-            lease.shrink_to(ACTIVE_BYTES);
+            let Shared { budget, config, .. } = &*self.down.shared;
+            let scarce = budget.room(config.holder) < budget.limits().floor(config.holder) / 4;
+            if scarce || self.down.rx.size().max(self.up_rx.size()) > KEPT_BUFFER {
+                self.down.rx.release();
+                self.up_rx.release();
+                lease.shrink_to(ACTIVE_BYTES);
+            }
         }
         if self.tx.capacity() > 4 << 10 {
             self.tx = BytesMut::new();

@@ -52,9 +52,12 @@ impl Socket {
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        // One part goes by the plain call, which costs the kernel less than the gathering one.
+        let written = match (self, parts) {
+            (Socket::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
+            (Socket::Unix(stream), [part]) => Pin::new(stream).poll_write(cx, part),
+            (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
         };
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

@@ -26,6 +26,8 @@ pub(crate) struct Conn {
     /// Bytes that were pulled, not given back to the client's window, and are not under a call's lease.
     held: Cell<u64>,
     held_charged: Cell<u64>,
+    /// Calls with a message that waits for its lease.
+    waiting: Cell<u32>,
     streams: Cell<u32>,
     /// Peak of streams, rounded up to a power of two: `h2` keeps tables of that size for the connection's life.
     streams_charged: Cell<u32>,
@@ -34,10 +36,19 @@ pub(crate) struct Conn {
 impl Conn {
     pub(crate) fn new(id: u64, peer: Peer, lease: Lease, local: Rc<Local>) -> Self {
         let (requests, answers) = (local.net.requests.party(), local.net.answers.party());
-        let zero = || Cell::new(0);
-        let (lease, streams) = (RefCell::new(lease), Cell::new(0));
-        let streams_charged = Cell::new(0);
-        Self { id, peer, requests, answers, local, lease, held: zero(), held_charged: zero(), streams, streams_charged }
+        Self {
+            id,
+            peer,
+            requests,
+            answers,
+            local,
+            lease: RefCell::new(lease),
+            held: Cell::new(0),
+            held_charged: Cell::new(0),
+            waiting: Cell::new(0),
+            streams: Cell::new(0),
+            streams_charged: Cell::new(0),
+        }
     }
 
     /// Counts a new stream; `false` when the budget has no room for it.
@@ -61,6 +72,19 @@ impl Conn {
         self.streams.set(self.streams.get() - 1);
         self.local.stats().streams_closed.add(1);
         self.local.load(-1);
+    }
+
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.get()
+    }
+
+    pub(crate) fn start_wait(&self) {
+        self.waiting.set(self.waiting.get() + 1);
+        self.local.stats().waited.add(1);
+    }
+
+    pub(crate) fn end_wait(&self) {
+        self.waiting.set(self.waiting.get() - 1);
     }
 
     pub(crate) fn held(&self) -> u64 {

@@ -1,7 +1,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -12,14 +12,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::{RecvStream, server};
 use http::{Request, Response};
 use tidegate_base::{Holder, clock};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Sleep,
+};
 
-use super::{Conn, Exchange, task::CallTask, wire::Wire};
-use crate::grpc::{Call, Chunk, Head, Service, Status, check_head, refusal};
+use super::{
+    Conn, Exchange,
+    task::CallTask,
+    wire::{Meter, Wire},
+};
+use crate::grpc::{Call, Chunk, Code, Head, Metadata, Service, Status, check_head, refusal};
 
 /// Window of a stream, and least window of a connection.
 const WINDOW: u32 = 64 << 10;
-/// Window of a stream while more than half of the request holder is taken: 64 waiting uploads hold 1 MiB instead of 4.
+/// Window of a stream while a call of its connection waits for a lease, and while more than half of the request holder is
+/// taken: 64 waiting uploads hold 1 MiB instead of 4.
 const WINDOW_SCARCE: u32 = 16 << 10;
 /// Read from the socket before the streams have their turn: bounds what one burst of tiny frames can queue.
 const READ_PER_TURN: usize = 32 << 10;
@@ -29,6 +37,10 @@ const SEND_BUFFER: usize = 32 << 10;
 /// Shortage (256 bytes less its length) that unread small frames may add up to before `h2` ends the connection. Clients
 /// send the keep-alives of all their leases at once, so its automatic value is too small by far.
 const DATA_FRAME_BUDGET: usize = 1 << 20;
+/// Tokens up to this are part of what a stream is charged; longer ones are leased.
+const TOKEN_FREE: usize = 128;
+/// A socket that takes nothing for this long, while answers of others wait for the bytes it holds, is closed.
+const BLOCKED_MAX: Duration = Duration::from_secs(20);
 /// A client that does not finish the exchange of settings is not kept.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -50,21 +62,29 @@ where
         .max_pending_accept_reset_streams(streams_max as usize)
         .max_concurrent_reset_streams(streams_max as usize)
         .max_local_error_reset_streams(None);
-    let allowance = Rc::new(Cell::new(usize::MAX));
-    let wire = Wire::new(io, first, Rc::clone(&allowance), Rc::clone(&conn.local));
+    let meter = Rc::new(Meter { allowance: Cell::new(usize::MAX), blocked: Cell::new(false) });
+    let wire = Wire::new(io, first, Rc::clone(&meter), Rc::clone(&conn.local));
     let handshake = tokio::time::timeout(HANDSHAKE_MAX, builder.handshake::<_, Chunk>(wire));
     let Ok(Ok(h2)) = handshake.await else { return };
     let calls = FuturesUnordered::new();
-    let mut driver =
-        Driver { h2, conn: Rc::clone(&conn), service, calls, window: WINDOW, stream_window: WINDOW, draining: false };
+    let mut driver = Driver {
+        h2,
+        conn: Rc::clone(&conn),
+        service,
+        calls,
+        window: WINDOW,
+        stream_window: WINDOW,
+        draining: false,
+        blocked: None,
+    };
     let mut drain = pin!(conn.local.drained());
     poll_fn(|cx| {
         if !driver.draining && drain.as_mut().poll(cx).is_ready() {
             driver.draining = true;
             driver.h2.graceful_shutdown();
         }
-        allowance.set(READ_PER_TURN);
-        driver.turn(cx)
+        meter.allowance.set(READ_PER_TURN);
+        if driver.turn(cx).is_ready() { Poll::Ready(()) } else { driver.poll_blocked(meter.blocked.get(), cx) }
     })
     .await;
 }
@@ -78,6 +98,8 @@ struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
     window: u32,
     stream_window: u32,
     draining: bool,
+    /// Since when the socket takes nothing, as a timer of [`BLOCKED_MAX`].
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
@@ -102,10 +124,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let (parts, body) = request.into_parts();
         let (response, code) = match check_head(&parts) {
             Head::Call { timeout } => {
-                if self.conn.open_stream() {
+                let metadata = Metadata::new(parts.uri.path(), &parts.headers);
+                let token = metadata.token_len();
+                let budget = &self.conn.local.net.budget;
+                let lease = (token > TOKEN_FREE).then(|| budget.try_lease(Holder::Connections, token as u64));
+                if !matches!(lease, Some(None)) && self.conn.open_stream() {
                     let deadline = timeout.and_then(|timeout| clock::now().checked_add(timeout));
                     let exchange = Rc::new(Exchange::new(Rc::clone(&self.conn), body, respond, deadline));
-                    let call = Call::new(Rc::clone(&exchange), parts.uri, parts.headers);
+                    let call = Call::new(Rc::clone(&exchange), metadata, lease.flatten());
                     let service = Rc::clone(&self.service);
                     self.calls.push(CallTask::start(|| service.call(call), exchange));
                     return;
@@ -116,13 +142,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Head::NotGrpc(status) => {
                 let mut response = Response::new(());
                 *response.status_mut() = status;
-                (response, crate::grpc::Code::Unknown)
+                (response, Code::Unknown)
             }
         };
         self.conn.local.stats().ended(code);
         if respond.send_response(response, true).is_err() {
             tracing::trace!("a stream was reset before it was refused");
         }
+    }
+
+    /// Ready when the connection must be closed, since its socket keeps bytes that others need.
+    fn poll_blocked(&mut self, blocked: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if !blocked {
+            self.blocked = None;
+            return Poll::Pending;
+        }
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(BLOCKED_MAX)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if self.conn.answers.used() > 0 && self.conn.local.net.answers.waiting() > 0 {
+                tracing::info!(peer = %self.conn.peer, "a connection that takes no answers is closed: others need the bytes");
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset((clock::now() + BLOCKED_MAX).into());
+        }
+        Poll::Pending
     }
 
     /// Lets the windows follow what the calls hold.
@@ -143,6 +186,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn scarce(&self) -> bool {
         let net = &self.conn.local.net;
-        net.budget.used(Holder::Requests) > net.budget.limits().floor(Holder::Requests) / 2
+        self.conn.waiting() > 0 || net.budget.used(Holder::Requests) > net.budget.limits().floor(Holder::Requests) / 2
     }
 }

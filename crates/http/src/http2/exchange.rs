@@ -54,10 +54,11 @@ impl Exchange {
     }
 
     pub(crate) fn set_waits(&self, waits: bool) {
-        if waits && !self.waits.get() {
-            self.conn.local.stats().waited.add(1);
+        match (self.waits.replace(waits), waits) {
+            (false, true) => self.conn.start_wait(),
+            (true, false) => self.conn.end_wait(),
+            (true, true) | (false, false) => {}
         }
-        self.waits.set(waits);
     }
 
     pub(crate) fn poll_fill(&self, wanted: usize, cx: &mut Context<'_>) -> Poll<Result<Filled, Status>> {

@@ -87,6 +87,7 @@ impl Drop for CallTask {
         if !self.stop() {
             self.exchange.conn().local.stats().panics.add(1);
         }
+        self.exchange.set_waits(false);
         self.exchange.clear();
         let conn = self.exchange.conn();
         // Without an outcome the connection went away under it.

@@ -11,22 +11,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conn::Local;
 
+/// Seen from both sides of `h2`.
+pub(super) struct Meter {
+    /// Bytes that may be read until the driver sets it again.
+    pub(super) allowance: Cell<usize>,
+    /// The socket did not take what was last offered.
+    pub(super) blocked: Cell<bool>,
+}
+
 /// What `h2` reads and writes through: replays bytes that were read already, counts, and lets a connection read only so
 /// much before its streams are polled. Vectored writes must pass, or `h2` copies payloads under 1 KiB.
 pub(super) struct Wire<T> {
     io: T,
     first: BytesMut,
-    /// Bytes that may be read until the driver sets it again.
-    allowance: Rc<Cell<usize>>,
+    meter: Rc<Meter>,
     local: Rc<Local>,
 }
 
 impl<T> Wire<T> {
-    pub(super) fn new(io: T, first: BytesMut, allowance: Rc<Cell<usize>>, local: Rc<Local>) -> Self {
-        Self { io, first, allowance, local }
+    pub(super) fn new(io: T, first: BytesMut, meter: Rc<Meter>, local: Rc<Local>) -> Self {
+        Self { io, first, meter, local }
     }
 
     fn written(&self, result: &Poll<io::Result<usize>>) {
+        self.meter.blocked.set(result.is_pending());
         if let Poll::Ready(Ok(count)) = result {
             self.local.stats().bytes_out.add(*count as u64);
         }
@@ -44,7 +52,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
             }
             return Poll::Ready(Ok(()));
         }
-        let allowed = self.allowance.get();
+        let allowed = self.meter.allowance.get();
         if allowed == 0 {
             cx.waker().wake_by_ref(); // another turn, after the streams had theirs
             return Poll::Pending;
@@ -52,7 +60,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         let before = buf.filled().len();
         let done = Pin::new(&mut self.io).poll_read(cx, buf);
         let count = buf.filled().len() - before;
-        self.allowance.set(allowed.saturating_sub(count));
+        self.meter.allowance.set(allowed.saturating_sub(count));
         self.local.stats().bytes_in.add(count as u64);
         done
     }

@@ -58,10 +58,7 @@ impl Headers {
     /// First value of any name, in any case.
     pub fn find(&self, name: &str) -> Option<&[u8]> {
         let known = Known::of(name.as_bytes());
-        self.entries
-            .iter()
-            .find(|entry| self.is(entry, known, name.as_bytes()))
-            .map(|entry| self.at(entry.value))
+        self.entries.iter().find(|entry| self.is(entry, known, name.as_bytes())).map(|entry| self.at(entry.value))
     }
 
     /// Values of any name, in any case, in order.

@@ -93,7 +93,11 @@ const fn slot(len: usize, first: u8, last: u8, middle: u8) -> usize {
     let first = (first | 0x20) as usize;
     let last = (last | 0x20) as usize;
     let middle = (middle | 0x20) as usize;
-    len.wrapping_mul(35).wrapping_add(first.wrapping_mul(146)).wrapping_add(last.wrapping_mul(217)).wrapping_add(middle.wrapping_mul(206)) % SLOTS
+    len.wrapping_mul(35)
+        .wrapping_add(first.wrapping_mul(146))
+        .wrapping_add(last.wrapping_mul(217))
+        .wrapping_add(middle.wrapping_mul(206))
+        % SLOTS
 }
 
 const fn build() -> [u8; SLOTS] {

@@ -1,16 +1,23 @@
 //! Which bytes may stand where in a head.
 
 /// Bytes of a token (RFC 9110, 5.6.2): method and header names.
-const TOKEN: [bool; 256] = {
+const TOKEN: [bool; 256] = token_bytes();
+
+const fn token_bytes() -> [bool; 256] {
     let mut table = [false; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = matches!(i as u8, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
-            | b'`' | b'|' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z');
-        i += 1;
+    let mut byte = 0u8;
+    loop {
+        let sign = matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        table[byte as usize] = sign || byte.is_ascii_alphanumeric();
+        if byte == u8::MAX {
+            return table;
+        }
+        byte += 1;
     }
-    table
-};
+}
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])

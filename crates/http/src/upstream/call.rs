@@ -8,7 +8,10 @@ use std::{
 
 use tidegate_base::Lease;
 
-use super::{pool::Pools, upload::Upload};
+use super::{
+    pool::{Conn, Pools},
+    upload::Upload,
+};
 use crate::{
     h1::{Buffer, Decoder, Lost, Socket},
     message::{BodyError, Length},
@@ -18,6 +21,7 @@ use crate::{
 /// connection.
 pub struct Call {
     pub(crate) socket: Socket,
+    pub(crate) paid: Lease,
     pub(crate) rx: Buffer,
     pub(crate) decoder: Decoder,
     pub(crate) upload: Upload,
@@ -47,7 +51,7 @@ impl Call {
         lease: Option<&mut Lease>,
         most: usize,
     ) -> Poll<Result<bool, BodyError>> {
-        if !self.rx.room(most, lease) {
+        if !self.rx.room_for(self.decoder.announced(), most, lease) {
             return Poll::Ready(Err(BodyError::NoMemory));
         }
         match ready!(self.rx.poll_read(cx, &mut self.socket)) {
@@ -68,10 +72,10 @@ impl Call {
 
     /// Keeps the connection if nothing is left on it, and gives the buffer back.
     pub(crate) fn finish(self) -> Buffer {
-        let Self { socket, rx, decoder, upload, keep_alive, pools, endpoint, .. } = self;
+        let Self { socket, paid, rx, decoder, upload, keep_alive, pools, endpoint, .. } = self;
         if keep_alive && upload.is_complete() && decoder.is_done() {
             if rx.bytes.is_empty() {
-                pools.put(endpoint, socket);
+                pools.put(endpoint, Conn { socket, paid });
                 return rx;
             }
             tracing::debug!("an upstream sent more than its answer");

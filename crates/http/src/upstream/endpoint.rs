@@ -124,8 +124,19 @@ mod tests {
     #[test]
     fn what_is_no_url_of_a_server_is_refused() {
         for url in [
-            "127.0.0.1:8888", "http://", "http:///x", "http://a b", "http://a:0", "http://a:99999", "http://a:x", "ftp://a",
-            "http://u@a", "http://::1", "http://a/x?y", "http://a\r\n", "http://[a]:1:2",
+            "127.0.0.1:8888",
+            "http://",
+            "http:///x",
+            "http://a b",
+            "http://a:0",
+            "http://a:99999",
+            "http://a:x",
+            "ftp://a",
+            "http://u@a",
+            "http://::1",
+            "http://a/x?y",
+            "http://a\r\n",
+            "http://[a]:1:2",
         ] {
             assert!(matches!(Endpoint::parse(url), Err(EndpointError::Malformed(_))), "{url}");
         }

@@ -9,6 +9,8 @@ mod client;
 mod endpoint;
 mod pool;
 mod send;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub use call::Call;

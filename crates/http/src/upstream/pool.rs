@@ -11,8 +11,14 @@ use tidegate_base::{Budget, Holder, Lease, clock};
 
 use crate::h1::Socket;
 
-/// A kept connection: its entry here, in the reactor, and the kernel's least.
-const KEPT_BYTES: u64 = 1 << 10;
+/// A connection: its entry here, in the reactor, and the kernel's least.
+const CONNECTION_BYTES: u64 = 1 << 10;
+
+/// An open connection, and what pays for it.
+pub(crate) struct Conn {
+    pub(crate) socket: Socket,
+    pub(crate) paid: Lease,
+}
 
 /// Limits of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -32,12 +38,11 @@ impl Default for PoolLimits {
 }
 
 struct Kept {
-    socket: Socket,
+    conn: Conn,
     since: Instant,
-    _lease: Lease,
 }
 
-/// Connections to the endpoints of one owner, numbered by it, on one thread. When a limit is reached, or no memory is free,
+/// Connections to the endpoints of one owner, numbered by it, on one thread. When a limit is reached
 /// a connection is closed instead of kept.
 pub struct Pools {
     kept: RefCell<Vec<Vec<Kept>>>,
@@ -63,27 +68,31 @@ impl Pools {
     }
 
     /// The connection used last that is still silent and open.
-    pub(crate) fn take(&self, endpoint: usize) -> Option<Socket> {
+    pub(crate) fn take(&self, endpoint: usize) -> Option<Conn> {
         let mut kept = self.kept.borrow_mut();
         let list = kept.get_mut(endpoint)?;
-        while let Some(mut entry) = list.pop() {
+        while let Some(entry) = list.pop() {
             self.count.set(self.count.get() - 1);
-            if is_silent(&mut entry.socket) {
-                return Some(entry.socket);
+            if is_silent(&entry.conn.socket) {
+                return Some(entry.conn);
             }
         }
         None
     }
 
-    pub(crate) fn put(&self, endpoint: usize, mut socket: Socket) {
+    /// Pays for a new connection.
+    pub(crate) fn pay(&self) -> Option<Lease> {
+        self.budget.try_lease(self.holder, CONNECTION_BYTES)
+    }
+
+    pub(crate) fn put(&self, endpoint: usize, conn: Conn) {
         let mut kept = self.kept.borrow_mut();
         let Some(list) = kept.get_mut(endpoint) else { return };
         let full = list.len() >= self.limits.per_endpoint_max || self.count.get() >= self.limits.total_max;
-        if full || !is_silent(&mut socket) {
+        if full || !is_silent(&conn.socket) {
             return;
         }
-        let Some(lease) = self.budget.try_lease(self.holder, KEPT_BYTES) else { return };
-        list.push(Kept { socket, since: clock::now(), _lease: lease });
+        list.push(Kept { conn, since: clock::now() });
         self.count.set(self.count.get() + 1);
     }
 
@@ -91,8 +100,8 @@ impl Pools {
     pub fn sweep(&self, now: Instant) {
         for list in self.kept.borrow_mut().iter_mut() {
             let before = list.len();
-            list.retain_mut(|entry| {
-                now.saturating_duration_since(entry.since) < self.limits.idle && is_silent(&mut entry.socket)
+            list.retain(|entry| {
+                now.saturating_duration_since(entry.since) < self.limits.idle && is_silent(&entry.conn.socket)
             });
             if list.is_empty() {
                 *list = Vec::new();
@@ -103,6 +112,6 @@ impl Pools {
 }
 
 /// Nothing came on the socket, not even its end, as far as the reactor has been told.
-fn is_silent(socket: &mut Socket) -> bool {
+fn is_silent(socket: &Socket) -> bool {
     socket.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::{
     call::Call,
     endpoint::Endpoint,
-    pool::Pools,
+    pool::{Conn, Pools},
     upload::{Upload, UploadError},
 };
 use crate::{
@@ -92,9 +92,12 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
     let mut kept = pools.take(out.number);
     loop {
         let reused = kept.is_some();
-        let mut socket = match kept.take() {
-            Some(socket) => socket,
-            None => connect(out, &mut inner.down).await?,
+        let Conn { mut socket, paid } = match kept.take() {
+            Some(conn) => conn,
+            None => {
+                let paid = pools.pay().ok_or(SendError::NoMemory)?;
+                Conn { socket: connect(out, &mut inner.down).await?, paid }
+            }
         };
         let mut tx = std::mem::take(&mut inner.tx);
         tx.clear();
@@ -108,7 +111,9 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         };
         let mut rx = std::mem::take(&mut inner.up_rx);
         rx.bytes.clear();
-        let mut answer = Waiting { out, method: inner.head.method, scanner: Scanner::default(), interim: 0, touched: false };
+        let spare = std::mem::take(&mut inner.spare);
+        let (method, scanner) = (inner.head.method, Scanner::default());
+        let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, spare };
         let got = answer.head(&mut inner.down, &mut socket, &mut upload, &mut rx).await;
         match got {
             Ok((head, headers)) => {
@@ -120,6 +125,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                 }
                 let call = Call {
                     socket,
+                    paid,
                     rx,
                     decoder: head.decoder,
                     upload,
@@ -187,9 +193,8 @@ fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Len
     let nominated = head.headers.get(Known::Connection).is_some();
     head.headers.write(tx, |known, name| {
         // We answer `Expect` ourselves; length and coding follow from how we send.
-        !matches!(known, Known::Host | Known::ContentLength | Known::Expect)
-            && !known.is_hop_by_hop()
-            && !(nominated && hop_by_hop(&head.headers, known, name))
+        let ours = matches!(known, Known::Host | Known::ContentLength | Known::Expect) || known.is_hop_by_hop();
+        !(ours || nominated && hop_by_hop(&head.headers, known, name))
     });
     match length {
         // A body that is empty is announced where one is usual, or was announced.
@@ -215,6 +220,8 @@ struct Waiting<'a> {
     interim: usize,
     /// Something came from the upstream.
     touched: bool,
+    /// A used list for the headers.
+    spare: Headers,
 }
 
 impl Waiting<'_> {
@@ -230,7 +237,9 @@ impl Waiting<'_> {
         poll_fn(|cx| {
             if !upload.is_done() {
                 match upload.poll(cx, down, socket) {
-                    Poll::Ready(Err(UploadError::Body(error))) => return Poll::Ready(Err(SendError::ClientBody(error))),
+                    Poll::Ready(Err(UploadError::Body(error))) => {
+                        return Poll::Ready(Err(SendError::ClientBody(error)));
+                    }
                     // It may have answered before it closed: what it said is read first.
                     Poll::Ready(Err(UploadError::Upstream)) => upload.give_up(),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -269,7 +278,7 @@ impl Waiting<'_> {
             if !rx.bytes.is_empty()
                 && let Scanned::Head { start, end } = self.scanner.scan(&rx.bytes, HEAD)?
             {
-                let mut headers = Headers::new();
+                let mut headers = std::mem::take(&mut self.spare);
                 let head = parse_response(rx.bytes.get(start..end).unwrap_or_default(), self.method, &mut headers)?;
                 rx.bytes.advance(end);
                 match head.status {
@@ -298,6 +307,7 @@ impl Waiting<'_> {
 
 /// A request without a client behind it: head and body in one.
 pub(crate) fn encode_whole(tx: &mut BytesMut, head: &RequestHead, endpoint: &Endpoint, body: &Bytes) {
-    let out = Outgoing { endpoint, number: 0, host: Some(endpoint.authority()), deadline: None, answer_bytes_max: None };
+    let out =
+        Outgoing { endpoint, number: 0, host: Some(endpoint.authority()), deadline: None, answer_bytes_max: None };
     encode(tx, head, &out, Length::Known(body.len() as u64));
 }

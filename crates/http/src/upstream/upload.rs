@@ -19,7 +19,10 @@ pub(crate) enum Upload {
     /// It failed, or nobody wants the rest.
     GivenUp,
     /// Head and body are here.
-    Whole { head: BytesMut, body: Bytes },
+    Whole {
+        head: BytesMut,
+        body: Bytes,
+    },
     /// The head is in front of what comes from the client.
     Stream(Relay),
 }

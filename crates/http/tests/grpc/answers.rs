@@ -110,7 +110,11 @@ async fn drain_answers_what_is_open_and_refuses_what_is_new() {
     server.until(|server| std::net::TcpStream::connect(server.tcp()).is_err()).await;
     open.write(&framed(b"during"), true).await;
     assert_eq!(open.end().await.message(), b"during");
-    let closed = async { while client.h2.clone().ready().await.is_ok() { tokio::task::yield_now().await } };
+    let closed = async {
+        while client.h2.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the connection ends with its last stream");
     server.stop().await;
 }

@@ -63,7 +63,7 @@ async fn any_bytes_after_the_preface_end_that_connection_only() {
             seed ^= seed << 17;
             // Short frames of every type, on low streams.
             let [a, b, c, d, rest @ ..] = seed.to_le_bytes();
-            bytes.extend_from_slice(&[0, 0, rest.len() as u8, a % 11, b, 0, 0, 0, c % 8, d]);
+            bytes.extend_from_slice(&[0, 0, 4, a % 11, b, 0, 0, 0, c % 8, d]);
             bytes.extend_from_slice(&rest[1..]);
         }
         // Either side may close first.

@@ -1,3 +1,5 @@
+use h2::Reason;
+use tidegate_base::Holder;
 use tidegate_http::grpc::{Code, prefix};
 
 use crate::support::{MESSAGE_MAX, Server, framed};
@@ -66,7 +68,8 @@ async fn wrong_requests_get_a_status_and_the_connection_lives() {
     gzip[0] = 1;
     let too_long = [&prefix(MESSAGE_MAX + 1)[..], b"begin"].concat();
     let larger = format!("grpc: received message larger than max ({} vs. {MESSAGE_MAX})", MESSAGE_MAX + 1);
-    let cases: &[(&str, &[(&str, &str)], &[u8], Code, &str)] = &[
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], Code, &'a str);
+    let cases: &[Case<'_>] = &[
         ("/t.T/Echo", &[], &too_long, Code::ResourceExhausted, &larger),
         ("/t.T/Echo", &[], &gzip, Code::Unimplemented, "grpc: Decompressor is not installed for this grpc-encoding"),
         ("/t.T/Echo", &[], b"POST and more", Code::Internal, "grpc: malformed message prefix"),
@@ -103,12 +106,33 @@ async fn wrong_requests_get_a_status_and_the_connection_lives() {
 async fn metadata_is_found_by_name() {
     let server = Server::start();
     let client = server.connect().await;
-    let headers = [("authorization", "t1"), ("hasleader", "true"), ("client-api-version", "3.5"), ("grpc-timeout", "9S")];
+    let headers =
+        [("authorization", "t1"), ("hasleader", "true"), ("client-api-version", "3.5"), ("grpc-timeout", "9S")];
     let answer = client.raw("/t.T/Head", &headers, &framed(b"")).await;
     assert_eq!(answer.message(), b"Some(\"t1\") true Some(\"3.5\") true");
     let answer = client.raw("/t.T/Head", &[("token", "t2"), ("authorization", "t1")], &framed(b"")).await;
     assert_eq!(answer.message(), b"Some(\"t2\") false None false");
     drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn long_tokens_are_charged_while_the_call_lives() {
+    let server = Server::start();
+    let client = server.connect().await;
+    let mut first = client.open("/t.T/Forever", &[("token", "short")]).await;
+    first.write(&framed(b""), true).await;
+    server.until(|server| server.net.stats().streams == 1).await;
+    let before = server.budget.used(Holder::Connections);
+    let token = "t".repeat(8000);
+    let mut second = client.open("/t.T/Forever", &[("token", &token)]).await;
+    second.write(&framed(b""), true).await;
+    server.until(|server| server.budget.used(Holder::Connections) == before + 8000).await;
+    second.send.send_reset(Reason::CANCEL);
+    server.until(|server| server.budget.used(Holder::Connections) == before).await;
+    let path = format!("/t.T/{}", "x".repeat(300));
+    assert_eq!(client.call(&path, b"").await.text, "malformed method name");
+    drop((client, first, second));
     server.stop().await;
 }
 

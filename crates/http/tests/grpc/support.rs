@@ -116,7 +116,7 @@ impl Client {
     where
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (h2, connection) = client::handshake(io).await.unwrap();
+        let (h2, connection) = client::Builder::new().data_frame_budget(1 << 24).handshake(io).await.unwrap();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 eprintln!("client: {error}");

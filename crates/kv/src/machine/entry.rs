@@ -136,10 +136,10 @@ impl<E: Engine> Machine<E> {
             self.commit_open()?; // the old value may stand in the open batch, which cannot be read
         }
         let resumed = self.meta.cursor.take().filter(|cursor| cursor.index == position.index);
-        if resumed.is_none() {
-            if let Some(error) = self.refusal(&ops)? {
-                return Ok(self.done(position, request_id, Err(error)));
-            }
+        if resumed.is_none()
+            && let Some(error) = self.refusal(&ops)?
+        {
+            return Ok(self.done(position, request_id, Err(error)));
         }
         let main = self.meta.visible + 1;
         let wanted = self.events_wanted && resumed.is_none();
@@ -229,21 +229,17 @@ impl<E: Engine> Machine<E> {
                     },
                     _ => put.value.clone(),
                 };
-                let previous = before.filter(|_| put.prev_kv).map(|_| PreviousPair {
-                    key: Bytes::copy_from_slice(&put.key),
-                    bound: Bound(at),
-                });
+                let previous = before
+                    .filter(|_| put.prev_kv)
+                    .map(|_| PreviousPair { key: Bytes::copy_from_slice(&put.key), bound: Bound(at) });
                 let key = put.key.clone();
                 self.write_put(at, &key, &value, lease, old.as_ref(), &mut entry.recorder);
                 entry.next_sub += 1;
                 entry.answers.push(OpAnswer::Put(PutAnswer { header_revision: main, previous }));
             }
             Op::Range(range) => {
-                let bound = if range.revision == 0 {
-                    Bound::within(main, entry.next_sub)
-                } else {
-                    Bound::at(range.revision)
-                };
+                let bound =
+                    if range.revision == 0 { Bound::within(main, entry.next_sub) } else { Bound::at(range.revision) };
                 let spec = range_spec(range, bound);
                 let header_revision = revision_now(entry.next_sub);
                 entry.answers.push(OpAnswer::Range(RangeAnswer { spec, header_revision }));

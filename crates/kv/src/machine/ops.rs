@@ -72,14 +72,7 @@ impl<E: Engine> Machine<E> {
         recorder.record(&EventRef {
             kind: EventKind::Put,
             sub: at.sub,
-            pair: PairRef {
-                key,
-                value,
-                create: info.create,
-                modified: at.main,
-                version: info.version,
-                lease,
-            },
+            pair: PairRef { key, value, create: info.create, modified: at.main, version: info.version, lease },
             previous: None,
         });
     }
@@ -145,10 +138,8 @@ impl<E: Engine> Machine<E> {
         drop(cursor);
         let end = next.as_deref().unwrap_or(upper);
         if from < end {
-            let written = self.overlay.heads.range::<[u8], _>((
-                std::ops::Bound::Included(from),
-                std::ops::Bound::Excluded(end),
-            ));
+            let written =
+                self.overlay.heads.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(end)));
             merge(&mut rows, written.map(|(key, head)| (key, Some(head))));
         }
         Ok(Slice { rows, next })
@@ -175,10 +166,10 @@ impl<E: Engine> Machine<E> {
         drop(cursor);
         let end = next.as_deref().unwrap_or(&upper);
         if from.as_slice() < end {
-            let written = self.overlay.state.range::<[u8], _>((
-                std::ops::Bound::Included(from.as_slice()),
-                std::ops::Bound::Excluded(end),
-            ));
+            let written = self
+                .overlay
+                .state
+                .range::<[u8], _>((std::ops::Bound::Included(from.as_slice()), std::ops::Bound::Excluded(end)));
             merge(&mut rows, written.map(|(key, row)| (key, row.as_ref().map(|_| &()))));
         }
         for (row, ()) in &mut rows {
@@ -194,10 +185,7 @@ impl<E: Engine> Machine<E> {
 }
 
 /// Puts what the open batch wrote over what the engine has. `None` is a deleted row.
-fn merge<'a, T: Clone + 'a>(
-    rows: &mut Vec<(Vec<u8>, T)>,
-    written: impl Iterator<Item = (&'a Vec<u8>, Option<&'a T>)>,
-) {
+fn merge<'a, T: Clone + 'a>(rows: &mut Vec<(Vec<u8>, T)>, written: impl Iterator<Item = (&'a Vec<u8>, Option<&'a T>)>) {
     for (key, row) in written {
         match (rows.binary_search_by(|(have, _)| have.cmp(key)), row) {
             (Ok(at), Some(row)) => rows[at].1 = row.clone(),

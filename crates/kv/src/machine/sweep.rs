@@ -5,6 +5,9 @@
 //!                  └─ deletions at this revision were kept: they go now
 //! ```
 //! Its cost follows what changed, not what exists: the walk sees each event once, and an event knows its predecessor.
+//!
+//! A walk keeps its target to its end: were it to rise in between, the deletions at the old target that were kept and passed
+//! would be passed for good. After a restart the target is not known any more, so the walk begins its revision again.
 
 use tidegate_engine::{Batch, Cursor, Engine, Order, Scan, Space, Tier};
 
@@ -33,8 +36,10 @@ impl<E: Engine> Machine<E> {
         if self.entry.is_some() || self.meta.cursor.is_some() {
             return Ok(Sweep::Done(self.meta.swept));
         }
-        let published = self.reader.compacted();
-        let target = self.reader.oldest_pin().map_or(published, |pin| pin.min(published));
+        if self.sweep_to <= self.meta.swept {
+            self.sweep_to = self.sweep_limit();
+        }
+        let target = self.sweep_to;
         if target <= self.meta.swept {
             return Ok(Sweep::Done(self.meta.swept));
         }
@@ -78,7 +83,14 @@ impl<E: Engine> Machine<E> {
             }
         }
         self.commit()?;
-        Ok(if stopped.is_some() { Sweep::More } else { Sweep::Done(target) })
+        let more = stopped.is_some() || self.sweep_limit() > self.meta.swept;
+        Ok(if more { Sweep::More } else { Sweep::Done(target) })
+    }
+
+    /// The compacted revision, or the oldest pin if that is lower. Pins to come are not below it.
+    fn sweep_limit(&self) -> i64 {
+        let published = self.reader.compacted();
+        self.reader.oldest_pin().map_or(published, |pin| pin.min(published))
     }
 
     fn remove(&mut self, removal: &Removal) -> Result<(), Fatal> {

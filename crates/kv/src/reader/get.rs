@@ -6,7 +6,9 @@ use tidegate_engine::{Cursor, Engine, Lookup, Order, Scan, Space, Tier};
 use super::{ReadError, Reader};
 use crate::{
     Bound, Version,
-    rows::{EventRow, HeadRow, Info, VersionRow, event_key, head_key, value_key, version_prefix, version_seek, versions_end},
+    rows::{
+        EventRow, HeadRow, Info, VersionRow, event_key, head_key, value_key, version_prefix, version_seek, versions_end,
+    },
 };
 
 /// What stood under a key.

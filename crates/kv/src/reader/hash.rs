@@ -1,7 +1,7 @@
 //! The hash of the history up to a revision, equal on every member and equal to etcd's of the same history.
 //!
-//! It follows from what the history *is*, never from what happens to be stored: of the revisions up to the compacted one,
-//! those that compaction keeps, whether or not the others are gone already.
+//! It follows from what the history *is*, never from what happens to be stored: of the changes up to the compacted revision,
+//! those that are the newest of their key at the hashed revision, whether or not the others are gone already.
 
 use tidegate_engine::{Engine, Tier};
 
@@ -60,7 +60,7 @@ impl HashCursor {
     /// [`ReadError::Engine`], [`ReadError::BadRow`].
     pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<HashAnswer>, ReadError> {
         let (mut seen, mut bytes, mut stopped) = (0, 0, None);
-        let (compacted, mut crc) = (self.compacted, self.crc);
+        let (compacted, revision, mut crc) = (self.compacted, self.revision, self.crc);
         let mut record = Vec::new();
         reader.each_event(self.position, self.revision, |event| {
             if seen == rows || bytes > SLICE_BYTES {
@@ -68,8 +68,9 @@ impl HashCursor {
                 return Ok(false);
             }
             seen += 1;
+            // Compared with the real one: its rule for what is kept looks at the hashed revision, not at the compacted one.
             if event.at.main <= compacted {
-                let newest = reader.version_before(event.key, Bound::at(compacted))?;
+                let newest = reader.version_before(event.key, Bound::at(revision))?;
                 if event.info.deleted || newest.is_none_or(|newest| newest.at != event.at) {
                     return Ok(true);
                 }
@@ -104,11 +105,7 @@ impl HashCursor {
                 self.position = at;
                 Ok(None)
             }
-            None => Ok(Some(HashAnswer {
-                hash: crc,
-                compact_revision: compacted,
-                hash_revision: self.revision,
-            })),
+            None => Ok(Some(HashAnswer { hash: crc, compact_revision: compacted, hash_revision: self.revision })),
         }
     }
 }

@@ -55,7 +55,10 @@ pub struct RangeMeasure {
 pub enum Piece {
     Bytes(Bytes),
     /// A value of so many bytes, to be fetched with [`Reader::value`] once they are leased.
-    Blob { at: Version, len: u64 },
+    Blob {
+        at: Version,
+        len: u64,
+    },
 }
 
 /// One pass over a range.
@@ -94,7 +97,11 @@ impl RangeCursor {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn measure<E: Engine>(&mut self, reader: &Reader<E>, limit: SliceLimit) -> Result<Option<RangeMeasure>, ReadError> {
+    pub fn measure<E: Engine>(
+        &mut self,
+        reader: &Reader<E>,
+        limit: SliceLimit,
+    ) -> Result<Option<RangeMeasure>, ReadError> {
         let (keys_only, count_only) = (self.spec.keys_only, self.spec.count_only);
         let mut measure = self.measure;
         let mut left = self.left;
@@ -129,42 +136,43 @@ impl RangeCursor {
         limit: SliceLimit,
         out: &mut Vec<Piece>,
     ) -> Result<bool, ReadError> {
+        if self.left == 0 || self.spec.count_only {
+            return Ok(false);
+        }
         let (keys_only, tag) = (self.spec.keys_only, self.tag);
         let mut buffer = Vec::new();
         let mut left = self.left;
         let mut rows = 0;
         let mut failed = None;
-        if left > 0 && !self.spec.count_only {
-            self.walk(reader, |key, row| {
-                rows += 1;
-                if let Some(live) = row {
-                    left -= 1;
-                    let (value_len, lease) = sent(&live.info, keys_only);
-                    buffer.push(tag);
-                    wire::push_number(&mut buffer, wire::pair_len(key.len(), live.at, &live.info, value_len, lease));
-                    wire::put_pair_start(&mut buffer, key, live.at, &live.info, value_len);
-                    if value_len > 0 {
-                        if live.blob {
-                            out.push(Piece::Bytes(std::mem::take(&mut buffer).into()));
-                            out.push(Piece::Blob { at: live.at, len: value_len });
-                        } else if let Some(value) = live.value {
-                            buffer.put_slice(value);
-                        } else {
-                            match reader.value(live.at, false, Tier::All) {
-                                Ok(value) => buffer.put_slice(&value.known().unwrap_or_default()),
-                                Err(error) => {
-                                    failed = Some(error);
-                                    return false;
-                                }
+        self.walk(reader, |key, row| {
+            rows += 1;
+            if let Some(live) = row {
+                left -= 1;
+                let (value_len, lease) = sent(&live.info, keys_only);
+                buffer.push(tag);
+                wire::push_number(&mut buffer, wire::pair_len(key.len(), live.at, &live.info, value_len, lease));
+                wire::put_pair_start(&mut buffer, key, live.at, &live.info, value_len);
+                if value_len > 0 {
+                    if live.blob {
+                        out.push(Piece::Bytes(std::mem::take(&mut buffer).into()));
+                        out.push(Piece::Blob { at: live.at, len: value_len });
+                    } else if let Some(value) = live.value {
+                        buffer.put_slice(value);
+                    } else {
+                        match reader.value(live.at, false, Tier::All) {
+                            Ok(value) => buffer.put_slice(&value.known().unwrap_or_default()),
+                            Err(error) => {
+                                failed = Some(error);
+                                return false;
                             }
                         }
                     }
-                    wire::put_pair_end(&mut buffer, lease);
                 }
-                // A large value ends the slice: it is sent before the next is read.
-                left > 0 && rows < limit.rows && buffer.len() < limit.bytes && out.len() < 2
-            })?;
-        }
+                wire::put_pair_end(&mut buffer, lease);
+            }
+            // A large value ends the slice: it is sent before the next is read.
+            left > 0 && rows < limit.rows && buffer.len() < limit.bytes && out.len() < 2
+        })?;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -172,7 +180,7 @@ impl RangeCursor {
         if !buffer.is_empty() {
             out.push(Piece::Bytes(buffer.into()));
         }
-        Ok(!self.done && left > 0)
+        Ok(!self.done && left > 0 && !self.spec.count_only)
     }
 
     /// Visits rows from the position on, until `visit` says stop or the range ends. A row without a pair at the bound is

@@ -5,7 +5,9 @@ use tidegate_api::pb::etcdserverpb::{AlarmMember, Member};
 use tidegate_engine::{Cursor, Engine, Order, Scan, Space, Tier};
 
 use super::{ReadError, Reader};
-use crate::rows::{BadRow, FieldReader, alarms_span, lease_id, lease_key, lease_keys_span, lease_user_key, leases_span, members_span};
+use crate::rows::{
+    BadRow, FieldReader, alarms_span, lease_id, lease_key, lease_keys_span, lease_user_key, leases_span, members_span,
+};
 
 impl<E: Engine> Reader<E> {
     /// Granted seconds of a lease.

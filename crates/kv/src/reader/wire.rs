@@ -84,7 +84,8 @@ mod tests {
             for value_len in [0usize, 1, 127, 128, 20_000] {
                 let lease = numbers[(n + 3) % numbers.len()];
                 let at = Version::new(numbers[(n + 1) % numbers.len()], 9);
-                let info = Info { deleted: false, create, version: numbers[(n + 2) % numbers.len()], lease, value_len: 0 };
+                let info =
+                    Info { deleted: false, create, version: numbers[(n + 2) % numbers.len()], lease, value_len: 0 };
                 let key = vec![7; n];
                 let value = vec![1; value_len];
                 let pair = KeyValue {

@@ -157,8 +157,10 @@ mod tests {
     use super::*;
 
     /// Keys that are prefixes of each other, with bytes that look like the end mark.
-    const KEYS: &[&[u8]] =
-        &[b"", b"\0", b"\0\0", b"\0\x01", b"\0\xff", b"a", b"a\0", b"a\0\0", b"a\0\x01", b"a\0\xff", b"a\x01", b"ab", b"\xff"];
+    const KEYS: &[&[u8]] = &[
+        b"", b"\0", b"\0\0", b"\0\x01", b"\0\xff", b"a", b"a\0", b"a\0\0", b"a\0\x01", b"a\0\xff", b"a\x01", b"ab",
+        b"\xff",
+    ];
 
     #[test]
     fn version_rows_keep_the_order_of_keys_and_lie_together() {

@@ -109,13 +109,8 @@ mod tests {
 
     #[test]
     fn meta_comes_back_and_no_other_bytes_do() {
-        let cursor = OpCursor {
-            index: LogIndex(12),
-            op: 3,
-            next_sub: 70_000,
-            kind: CursorKind::Behind,
-            key: b"k\0".to_vec(),
-        };
+        let cursor =
+            OpCursor { index: LogIndex(12), op: 3, next_sub: 70_000, kind: CursorKind::Behind, key: b"k\0".to_vec() };
         let meta = Meta {
             applied: LogPosition::new(11, 2),
             visible: 900,

@@ -47,6 +47,11 @@ impl Purse {
         }
     }
 
+    /// Bytes leased and not taken.
+    pub(super) fn slack(&self) -> u64 {
+        self.lease.bytes() - self.used
+    }
+
     pub(super) fn used(&self) -> u64 {
         self.used
     }

@@ -209,7 +209,8 @@ mod tests {
         ];
         let spans = Spans::merge(parts.to_vec());
         assert_eq!(spans.len(), 5, "{spans:?}");
-        for key in [&b"a"[..], b"a\0", b"b", b"c", b"cc", b"d", b"dz", b"e", b"e\0", b"e\0\0", b"f", b"x", b"x\0", b""] {
+        for key in [&b"a"[..], b"a\0", b"b", b"c", b"cc", b"d", b"dz", b"e", b"e\0", b"e\0\0", b"f", b"x", b"x\0", b""]
+        {
             assert_eq!(spans.contains(key), parts.iter().any(|part| part.contains(key)), "{}", key.escape_ascii());
         }
         assert!(Spans::merge(vec![KeySpan::from(b"k"), KeySpan::one(b"z")]).contains(b"zz"));

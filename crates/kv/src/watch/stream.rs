@@ -97,29 +97,62 @@ pub(super) struct Batch {
 
 #[derive(Debug)]
 pub(super) enum Item {
-    Created { id: i64, revision: i64 },
-    Failed { reason: Box<str>, revision: i64 },
-    Canceled { id: i64, revision: i64 },
+    Created {
+        id: i64,
+        revision: i64,
+    },
+    Failed {
+        reason: Box<str>,
+        revision: i64,
+    },
+    Canceled {
+        id: i64,
+        revision: i64,
+    },
     /// Compaction passed the cursor.
-    Compacted { id: i64, compacted: i64 },
-    Progress { watch: WatchRef, revision: i64 },
+    Compacted {
+        id: i64,
+        compacted: i64,
+    },
+    Progress {
+        watch: WatchRef,
+        revision: i64,
+    },
     /// Answer to a request for progress; void once a watch of the stream went back to its cursor.
-    ProgressAll { epoch: u64, revision: i64 },
-    Live { watch: WatchRef, revision: i64, picks: Picks },
-    Batch { watch: WatchRef, batch: Arc<Batch>, at: usize, from: i64 },
+    ProgressAll {
+        epoch: u64,
+        revision: i64,
+    },
+    Live {
+        watch: WatchRef,
+        revision: i64,
+        picks: Picks,
+    },
+    Batch {
+        watch: WatchRef,
+        batch: Arc<Batch>,
+        at: usize,
+        from: i64,
+    },
     /// A batch that was taken back: the watch goes on at its cursor, which is `revision`.
-    Revoked { watch: WatchRef, revision: i64 },
+    Revoked {
+        watch: WatchRef,
+        revision: i64,
+    },
     /// One revision that is read while it is sent.
-    Large { watch: WatchRef, revision: i64, from_sub: u32, size: Option<Size>, header: i64 },
+    Large {
+        watch: WatchRef,
+        revision: i64,
+        from_sub: u32,
+        size: Option<Size>,
+        header: i64,
+    },
 }
 
 impl Item {
     /// An answer to a request: room for it is part of the stream.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(
-            self,
-            Item::Created { .. } | Item::Failed { .. } | Item::Canceled { .. } | Item::ProgressAll { .. }
-        )
+        matches!(self, Item::Created { .. } | Item::Failed { .. } | Item::Canceled { .. } | Item::ProgressAll { .. })
     }
 
     /// Holds a watch in catch-up: until it is gone no other read begins for the stream.
@@ -143,7 +176,11 @@ pub(super) enum Memory {
     /// A job was asked for.
     Wanted,
     /// Revision `at` of the batch.
-    Batch { batch: Arc<Batch>, at: usize, next: Option<u32> },
+    Batch {
+        batch: Arc<Batch>,
+        at: usize,
+        next: Option<u32>,
+    },
     Failed,
 }
 
@@ -242,8 +279,12 @@ impl Stream {
         Some(self.ids[at].1)
     }
 
-    /// Counts an item that enters the queue.
+    /// Counts an item that is about to enter the queue, and makes room for it. The table grows by eighths, so that what
+    /// is charged covers it.
     pub(super) fn count_in(&mut self, item: &Item) {
+        if self.queue.len() == self.queue.capacity() {
+            self.queue.reserve_exact((self.queue.len() / 8).max(4));
+        }
         self.queue_bytes += item.charge();
         self.answers += u32::from(item.is_answer());
         self.caught_up += u32::from(item.is_caught_up());

@@ -15,9 +15,9 @@ const KEYS: [&[u8]; 12] =
     [b"\0", b"\0\0", b"\0\x01", b"\0\xff", b"a", b"a\0", b"a\0\x01", b"a\0\xff", b"ab", b"a\xff", b"\xff", b"\xff\xff"];
 /// Around the lengths at which a value leaves `head`, and gets a row of its own.
 const VALUE_LENGTHS: [usize; 8] = [0, 1, 3, 1024, 1025, 16_383, 16_384, 17_000];
-pub const LEASES: i64 = 3;
+pub(crate) const LEASES: i64 = 3;
 
-pub enum Request1 {
+pub(crate) enum Proposal {
     Put(PutRequest),
     Delete(DeleteRangeRequest),
     Txn(TxnRequest),
@@ -26,12 +26,12 @@ pub enum Request1 {
     Revoke(i64),
 }
 
-pub fn key(rng: &mut SmallRng) -> Bytes {
+pub(crate) fn key(rng: &mut SmallRng) -> Bytes {
     Bytes::from_static(KEYS[rng.random_range(0..KEYS.len())])
 }
 
 /// Often one key, else a span or everything behind a key; also spans that hold nothing.
-pub fn range(rng: &mut SmallRng) -> (Bytes, Bytes) {
+pub(crate) fn range(rng: &mut SmallRng) -> (Bytes, Bytes) {
     let end = match rng.random_range(0..4) {
         0 => Bytes::new(),
         1 => Bytes::from_static(b"\0"),
@@ -40,7 +40,7 @@ pub fn range(rng: &mut SmallRng) -> (Bytes, Bytes) {
     (key(rng), end)
 }
 
-pub fn key_range(rng: &mut SmallRng) -> KeyRange {
+pub(crate) fn key_range(rng: &mut SmallRng) -> KeyRange {
     let (key, end) = range(rng);
     KeyRange::new(key, end)
 }
@@ -102,19 +102,19 @@ fn txn(rng: &mut SmallRng, revision: i64, depth: u32) -> TxnRequest {
     }
 }
 
-pub fn request(rng: &mut SmallRng, revision: i64) -> Request1 {
+pub(crate) fn request(rng: &mut SmallRng, revision: i64) -> Proposal {
     match rng.random_range(0..20) {
-        0..=7 => Request1::Put(put(rng)),
-        8..=10 => Request1::Delete(delete(rng)),
+        0..=7 => Proposal::Put(put(rng)),
+        8..=10 => Proposal::Delete(delete(rng)),
         11..=15 => loop {
             let txn = txn(rng, revision, 2);
             // What a member refuses before it proposes never reaches the machine.
             if validate::txn(&txn, validate::TXN_OPS_MAX).is_ok() {
-                break Request1::Txn(txn);
+                break Proposal::Txn(txn);
             }
         },
-        16 => Request1::Compact(rng.random_range((revision - 8).max(0)..=revision + 1)),
-        17..=18 => Request1::Grant(rng.random_range(1..=LEASES)),
-        _ => Request1::Revoke(rng.random_range(1..=LEASES)),
+        16 => Proposal::Compact(rng.random_range((revision - 8).max(0)..=revision + 1)),
+        17..=18 => Proposal::Grant(rng.random_range(1..=LEASES)),
+        _ => Proposal::Revoke(rng.random_range(1..=LEASES)),
     }
 }

@@ -14,16 +14,16 @@ use tidegate_api::{
 };
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    pub main: i64,
-    pub sub: u32,
-    pub deleted: bool,
-    pub pair: KeyValue,
+pub(crate) struct Change {
+    pub(crate) main: i64,
+    pub(crate) sub: u32,
+    pub(crate) deleted: bool,
+    pub(crate) pair: KeyValue,
 }
 
 /// What an operation must answer, its reads by the place that they are made at.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Expected {
+pub(crate) enum Expected {
     Put { header: i64, previous: Option<(KeyRange, (i64, u32))> },
     Delete { header: i64, deleted: i64, previous: Option<(KeyRange, (i64, u32))> },
     Range { header: i64, bound: (i64, u32) },
@@ -32,48 +32,51 @@ pub enum Expected {
 }
 
 #[derive(Debug)]
-pub struct Oracle {
-    pub revision: i64,
-    pub compacted: i64,
-    pub keys: BTreeMap<Vec<u8>, Vec<Change>>,
-    pub leases: BTreeMap<i64, i64>,
+pub(crate) struct Oracle {
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) keys: BTreeMap<Vec<u8>, Vec<Change>>,
+    pub(crate) leases: BTreeMap<i64, i64>,
     next_sub: u32,
 }
 
 impl Oracle {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { revision: 1, compacted: 0, keys: BTreeMap::new(), leases: BTreeMap::new(), next_sub: 0 }
     }
 
-    pub fn at(&self, key: &[u8], bound: (i64, u32)) -> Option<&Change> {
+    pub(crate) fn at(&self, key: &[u8], bound: (i64, u32)) -> Option<&Change> {
         let newest = self.keys.get(key)?.iter().rfind(|change| (change.main, change.sub) < bound)?;
         (!newest.deleted).then_some(newest)
     }
 
-    pub fn range(&self, range: &KeyRange, bound: (i64, u32)) -> Vec<KeyValue> {
+    pub(crate) fn range(&self, range: &KeyRange, bound: (i64, u32)) -> Vec<KeyValue> {
         let inside = self.keys.keys().filter(|key| range.contains(key));
         inside.filter_map(|key| self.at(key, bound)).map(|change| change.pair.clone()).collect()
     }
 
     /// Every change in order.
-    pub fn changes(&self) -> Vec<&Change> {
+    pub(crate) fn changes(&self) -> Vec<&Change> {
         let mut changes: Vec<_> = self.keys.values().flatten().collect();
         changes.sort_by_key(|change| (change.main, change.sub));
         changes
     }
 
     /// Whether compaction to the compacted revision, once it is complete, leaves a change in the store.
-    pub fn remains(&self, change: &Change) -> bool {
+    pub(crate) fn remains(&self, change: &Change) -> bool {
         let (c, own) = (self.compacted, &self.keys[&change.pair.key[..]]);
         let newest = own.iter().rfind(|other| other.main <= c);
-        change.main > c || newest == Some(change) && (!change.deleted || change.main == c)
+        // A deletion at the compacted revision stays, also one that the same transaction wrote over: a watch from there sees it.
+        change.main > c || if change.deleted { change.main == c } else { newest == Some(change) }
     }
 
     /// The hash by its definition, over the encoded records.
-    pub fn hash(&self, revision: i64) -> u32 {
+    pub(crate) fn hash(&self, revision: i64) -> u32 {
         let mut bytes = b"key".to_vec();
         for change in self.changes() {
-            let kept = change.main > self.compacted || self.remains(change) && !change.deleted;
+            let own = &self.keys[&change.pair.key[..]];
+            let newest = own.iter().rfind(|other| other.main <= revision) == Some(change);
+            let kept = change.main > self.compacted || newest && !change.deleted;
             if !kept || change.main > revision {
                 continue;
             }
@@ -99,7 +102,7 @@ impl Oracle {
     }
 
     /// Ends an entry: its changes, if any, make a revision.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.revision = self.header();
         self.next_sub = 0;
     }
@@ -111,7 +114,7 @@ impl Oracle {
         self.next_sub += 1;
     }
 
-    pub fn refuses(&self, put: &PutRequest) -> Option<Error> {
+    pub(crate) fn refuses(&self, put: &PutRequest) -> Option<Error> {
         if put.lease != 0 && !self.leases.contains_key(&put.lease) {
             return Some(Error::LeaseNotFound);
         }
@@ -119,7 +122,7 @@ impl Oracle {
         ((put.ignore_value || put.ignore_lease) && missing).then_some(Error::KeyNotFound)
     }
 
-    pub fn put(&mut self, put: &PutRequest) -> Expected {
+    pub(crate) fn put(&mut self, put: &PutRequest) -> Expected {
         let bound = self.here();
         let old = self.at(&put.key, bound).map(|change| change.pair.clone());
         let kept = |ignore: bool| old.as_ref().filter(|_| ignore);
@@ -136,7 +139,7 @@ impl Oracle {
         Expected::Put { header: bound.0, previous }
     }
 
-    pub fn delete(&mut self, range: &KeyRange, prev_kv: bool) -> Expected {
+    pub(crate) fn delete(&mut self, range: &KeyRange, prev_kv: bool) -> Expected {
         let bound = self.here();
         let pairs = self.range(range, bound);
         let deleted = i64::try_from(pairs.len()).unwrap();
@@ -147,19 +150,19 @@ impl Oracle {
         Expected::Delete { header: self.header(), deleted, previous }
     }
 
-    pub fn revoke(&mut self, id: i64) {
+    pub(crate) fn revoke(&mut self, id: i64) {
         self.leases.remove(&id);
         for key in self.attached(id) {
             self.push(true, KeyValue { key: key.into(), ..KeyValue::default() });
         }
     }
 
-    pub fn attached(&self, id: i64) -> Vec<Vec<u8>> {
+    pub(crate) fn attached(&self, id: i64) -> Vec<Vec<u8>> {
         let pairs = self.range(&KeyRange::all(), (i64::MAX, 0));
         pairs.into_iter().filter(|pair| pair.lease == id).map(|pair| pair.key.to_vec()).collect()
     }
 
-    pub fn txn(&mut self, txn: &TxnRequest) -> Result<Expected, Error> {
+    pub(crate) fn txn(&mut self, txn: &TxnRequest) -> Result<Expected, Error> {
         let mut ops = Vec::new();
         let shape = self.path(txn, &mut ops);
         for op in &ops {

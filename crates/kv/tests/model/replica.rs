@@ -21,13 +21,13 @@ use crate::{
     oracle::{Expected, Oracle},
 };
 
-pub struct Logged {
-    pub payload: Payload,
-    pub expected: Result<Expected, Error>,
-    pub revision: i64,
+pub(crate) struct Logged {
+    pub(crate) payload: Payload,
+    pub(crate) expected: Result<Expected, Error>,
+    pub(crate) revision: i64,
 }
 
-pub struct Replica {
+pub(crate) struct Replica {
     name: &'static str,
     engine: Arc<MapEngine>,
     config: Config,
@@ -37,7 +37,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub fn new(name: &'static str, batch_bytes: usize) -> Self {
+    pub(crate) fn new(name: &'static str, batch_bytes: usize) -> Self {
         let engine = Arc::new(MapEngine::new());
         let config = Config { batch_bytes, ..Config::default() };
         let machine = Machine::open(Arc::clone(&engine), config).unwrap();
@@ -54,7 +54,7 @@ impl Replica {
     }
 
     /// Applies what is left of the log, and checks each answer against the oracle.
-    pub fn catch_up(&mut self, log: &[Logged], oracle: &Oracle) {
+    pub(crate) fn catch_up(&mut self, log: &[Logged], oracle: &Oracle) {
         while self.next() < log.len() {
             let at = self.next();
             let interrupted = self.machine.pending().is_some();
@@ -63,9 +63,15 @@ impl Replica {
                 match step {
                     Step::Done(outcome) => break *outcome,
                     Step::More => {
-                        let visible = self.machine.reader().visible();
                         self.machine.commit().unwrap();
-                        assert_eq!(self.machine.reader().visible(), visible, "a part of an entry is visible");
+                        // Earlier entries may become visible with it, this one must not.
+                        let before = if at == 0 { 1 } else { log[at - 1].revision };
+                        assert_eq!(
+                            self.machine.reader().visible(),
+                            before,
+                            "{}: a part of entry {at} is visible",
+                            self.name
+                        );
                         step = self.machine.resume().unwrap();
                     }
                 }
@@ -86,18 +92,18 @@ impl Replica {
         if !self.machine.has_uncommitted() {
             for (_, interrupted, outcome) in self.told.drain(..) {
                 if !interrupted && let Ok(answer) = &outcome.result {
-                    recipes(answer).into_iter().for_each(|spec| check_recipe(&reader, oracle, &spec));
+                    recipes(answer).iter().for_each(|spec| check_range(&reader, oracle, spec));
                 }
             }
         }
     }
 
-    pub fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.machine.commit().unwrap();
     }
 
     /// Stops in the middle of the next entry, if it needs more than one batch, and loses what was not flushed.
-    pub fn interrupt(&mut self, log: &[Logged], rng: &mut SmallRng) {
+    pub(crate) fn interrupt(&mut self, log: &[Logged], rng: &mut SmallRng) {
         if self.next() < log.len() {
             let mut step = self.feed(log);
             for _ in 0..rng.random_range(0..4) {
@@ -121,7 +127,7 @@ impl Replica {
         self.machine = Machine::open(Arc::clone(&self.engine), self.config).unwrap();
     }
 
-    pub fn disturb(&mut self, rng: &mut SmallRng) {
+    pub(crate) fn disturb(&mut self, rng: &mut SmallRng) {
         if rng.random_bool(0.2) {
             self.engine.flush(true).unwrap();
             assert_eq!(self.machine.flushed().unwrap(), self.machine.applied().index);
@@ -132,7 +138,7 @@ impl Replica {
     }
 
     /// Every readable revision, the events, the leases and the hash.
-    pub fn check(&self, oracle: &Oracle, rng: &mut SmallRng) {
+    pub(crate) fn check(&self, oracle: &Oracle, rng: &mut SmallRng) {
         let reader = self.machine.reader();
         assert_eq!((reader.visible(), reader.compacted()), (oracle.revision, oracle.compacted), "{}", self.name);
         for revision in oracle.compacted.max(1)..=oracle.revision {
@@ -215,7 +221,9 @@ impl Replica {
     }
 
     /// Sweeps to the end: then exactly what compaction keeps is stored.
-    pub fn check_swept(&mut self, oracle: &Oracle) {
+    ///
+    /// Found here: a walk whose target rose before its end passed the deletions at the old target for good (seeds 74 and 332).
+    pub(crate) fn check_swept(&mut self, oracle: &Oracle) {
         self.told.clear();
         let swept = loop {
             if let Sweep::Done(revision) = self.machine.sweep(3).unwrap() {
@@ -227,6 +235,17 @@ impl Replica {
         let large = remaining.iter().filter(|change| change.pair.value.len() >= 16 << 10).count();
         let keys = oracle.keys.values().filter(|changes| changes.iter().any(|change| oracle.remains(change))).count();
         let rows = |space| self.engine.len(space) - 1; // beside the meta row
+        let mut stored = Vec::new();
+        for key in oracle.keys.keys() {
+            let visit = |event: tidegate_kv::KeyEvent| {
+                stored.push((event.at.main, event.at.sub, event.info.deleted, key.clone()));
+                Ok(true)
+            };
+            self.machine.reader().each_version(key, 0, oracle.revision, visit).unwrap();
+        }
+        let wanted: Vec<_> = remaining.iter().map(|c| (c.main, c.sub, c.deleted, c.pair.key.to_vec())).collect();
+        stored.sort();
+        assert_eq!(stored, wanted, "{}: versions left by compaction to {}", self.name, oracle.compacted);
         assert_eq!(rows(Space::Versions), remaining.len(), "{}: rows of versions", self.name);
         assert_eq!(rows(Space::Events), remaining.len() + large, "{}: rows of events", self.name);
         assert_eq!(rows(Space::Head), keys, "{}: rows of head", self.name);
@@ -316,10 +335,6 @@ fn recipes(answer: &Answer) -> Vec<RangeSpec> {
     out
 }
 
-fn check_recipe(reader: &Reader<MapEngine>, oracle: &Oracle, spec: &RangeSpec) {
-    check_range(reader, oracle, spec);
-}
-
 /// Both passes in small slices: counts, lengths and every pair.
 fn check_range(reader: &Reader<MapEngine>, oracle: &Oracle, spec: &RangeSpec) {
     let mut pairs = oracle.range(&spec.range, (spec.bound.0.main, spec.bound.0.sub));
@@ -344,10 +359,12 @@ fn check_range(reader: &Reader<MapEngine>, oracle: &Oracle, spec: &RangeSpec) {
     let (pairs, bytes) = (response.kvs.len() as u64, response.encoded_len() as u64);
     assert_eq!(measured, RangeMeasure { count, pairs, bytes, more }, "{spec:?}");
 
-    let (mut cursor, mut encoded) = (RangeCursor::new(spec.clone(), 2), Vec::new());
+    let (mut cursor, mut encoded, mut passes) = (RangeCursor::new(spec.clone(), 2), Vec::new(), 0);
     loop {
         let mut pieces = Vec::new();
         let go_on = cursor.produce(reader, slice, &mut pieces).unwrap();
+        passes += 1;
+        assert!(passes < 1000, "the second pass does not end: {spec:?}");
         for piece in pieces {
             match piece {
                 Piece::Bytes(bytes) => encoded.extend_from_slice(&bytes),

@@ -49,7 +49,8 @@ impl Lessor {
     /// Bytes that a lease costs here at most, chunks half full included.
     pub const BYTES_PER_LEASE: u64 = 48;
 
-    pub fn len(&self) -> usize {
+    /// How many leases there are.
+    pub fn count(&self) -> usize {
         self.len
     }
 
@@ -131,8 +132,13 @@ impl Lessor {
         if !self.leading {
             return Vec::new();
         }
-        let mut due: Vec<i64> =
-            self.expiring.iter().filter(|(_, again)| **again <= now).map(|(id, _)| *id).take(EXPIRIES_PER_SWEEP).collect();
+        let mut due: Vec<i64> = self
+            .expiring
+            .iter()
+            .filter(|(_, again)| **again <= now)
+            .map(|(id, _)| *id)
+            .take(EXPIRIES_PER_SWEEP)
+            .collect();
         let fresh = EXPIRIES_PER_SWEEP - due.len();
         let expired = self.chunks.iter_mut().flatten().filter(|entry| entry.deadline <= now);
         for entry in expired.take(fresh) {
@@ -187,7 +193,7 @@ mod tests {
         assert_eq!(lessor.sweep(5100, 500), [0i64; 0], "the proposal is on its way");
         assert_eq!(lessor.sweep(5499, 500), [7], "it was lost");
         lessor.revoked(7);
-        assert_eq!((lessor.renew(7, 6000), lessor.len()), (Renewal::Unknown, 0));
+        assert_eq!((lessor.renew(7, 6000), lessor.count()), (Renewal::Unknown, 0));
         assert_eq!(lessor.sweep(9000, 500), [0i64; 0]);
     }
 
@@ -210,12 +216,12 @@ mod tests {
         for n in 0..20_011 {
             lessor.granted(id(n), 5, 0);
         }
-        assert_eq!(lessor.len(), 20_011);
+        assert_eq!(lessor.count(), 20_011);
         assert!(lessor.chunks.iter().flatten().is_sorted_by_key(|entry| entry.id));
         for n in (0..20_011).step_by(2) {
             lessor.revoked(id(n));
         }
-        assert_eq!(lessor.len(), 10_005);
+        assert_eq!(lessor.count(), 10_005);
         let mut expired = 0;
         for sweep in 0.. {
             let due = lessor.sweep(5000 + sweep, 1_000_000);
@@ -226,7 +232,7 @@ mod tests {
             }
             due.iter().for_each(|id| lessor.revoked(*id));
         }
-        assert_eq!((expired, lessor.len()), (10_005, 0));
+        assert_eq!((expired, lessor.count()), (10_005, 0));
         assert!(lessor.chunks.is_empty());
     }
 

@@ -28,30 +28,70 @@ pub enum LeaseEvent {
 pub enum Input<T> {
     /// Time has passed; raft's clock moves by as many ticks as are due.
     Time,
-    Propose { count: u64 },
-    Persisted { number: u64 },
-    Applied { index: LogIndex, leases: Vec<LeaseEvent> },
+    Propose {
+        count: u64,
+    },
+    Persisted {
+        number: u64,
+    },
+    Applied {
+        index: LogIndex,
+        leases: Vec<LeaseEvent>,
+    },
     /// A linearizable read waits. `ticket` comes back with [`Command::ReadReady`].
-    Read { ticket: T },
-    KeepAlive { lease: i64, ticket: T },
-    TimeToLive { lease: i64, ticket: T },
-    Purged { index: LogIndex },
+    Read {
+        ticket: T,
+    },
+    KeepAlive {
+        lease: i64,
+        ticket: T,
+    },
+    TimeToLive {
+        lease: i64,
+        ticket: T,
+    },
+    Purged {
+        index: LogIndex,
+    },
 }
 
 #[derive(Debug, PartialEq)]
 pub enum Command<T> {
-    Accepted { first: LogPosition, count: u64 },
-    Reject { count: u64, reason: Rejected },
-    Persist { number: u64, first: LogIndex, last: LogIndex, hard_state: Option<HardState> },
-    Apply { up_to: LogIndex },
+    Accepted {
+        first: LogPosition,
+        count: u64,
+    },
+    Reject {
+        count: u64,
+        reason: Rejected,
+    },
+    Persist {
+        number: u64,
+        first: LogIndex,
+        last: LogIndex,
+        hard_state: Option<HardState>,
+    },
+    Apply {
+        up_to: LogIndex,
+    },
     /// Everything acknowledged before the read came is applied.
-    ReadReady { tickets: Vec<T> },
+    ReadReady {
+        tickets: Vec<T>,
+    },
     /// Answer to a keep-alive; `None` when the lease is unknown.
-    Renewed { ticket: T, ttl_seconds: Option<u64> },
+    Renewed {
+        ticket: T,
+        ttl_seconds: Option<u64>,
+    },
     /// Granted and remaining seconds; `None` when the lease is unknown or has expired.
-    Remaining { ticket: T, seconds: Option<(u64, u64)> },
+    Remaining {
+        ticket: T,
+        seconds: Option<(u64, u64)>,
+    },
     /// These leases have expired: propose their revocation.
-    Revoke { leases: Vec<i64> },
+    Revoke {
+        leases: Vec<i64>,
+    },
     Changed(Status),
 }
 
@@ -166,7 +206,7 @@ impl<T> Core<T> {
     }
 
     pub fn leases(&self) -> usize {
-        self.lessor.len()
+        self.lessor.count()
     }
 
     fn time(&mut self, now: Millis, out: &mut Vec<Command<T>>) {

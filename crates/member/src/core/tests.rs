@@ -37,6 +37,17 @@ fn leader(leases: &[(i64, u64)]) -> Sut {
     core
 }
 
+/// One more entry is proposed, made durable and applied, with these effects.
+fn applied(core: &mut Sut, leases: Vec<LeaseEvent>, now: Millis) -> Vec<Command<u32>> {
+    let commands = core.step(Input::Propose { count: 1 }, now);
+    let (index, number) = commands
+        .iter()
+        .find_map(|c| if let Command::Persist { number, last, .. } = c { Some((*last, *number)) } else { None })
+        .unwrap();
+    assert_eq!(core.step(Input::Persisted { number }, now), [Command::Apply { up_to: index }]);
+    core.step(Input::Applied { index, leases }, now)
+}
+
 #[test]
 fn a_read_before_the_first_commit_is_asked_again_and_waits_for_apply() {
     let mut core = fresh();
@@ -58,15 +69,15 @@ fn a_read_before_the_first_commit_is_asked_again_and_waits_for_apply() {
 #[test]
 fn leases_of_before_the_start_get_their_time_again_and_expire() {
     let mut core = leader(&[(9, 2)]);
-    assert_eq!(core.step(Input::TimeToLive { lease: 9, ticket: 1 }, 0), [Command::Remaining {
-        ticket: 1,
-        seconds: Some((2, 3))
-    }]);
+    assert_eq!(
+        core.step(Input::TimeToLive { lease: 9, ticket: 1 }, 0),
+        [Command::Remaining { ticket: 1, seconds: Some((2, 3)) }]
+    );
     assert_eq!(core.step(Input::Time, 2900), []);
     assert_eq!(core.step(Input::Time, 3500), [Command::Revoke { leases: vec![9] }]);
     assert_eq!(core.step(Input::KeepAlive { lease: 9, ticket: 2 }, 3600), [], "waits for the revocation");
     let events = vec![LeaseEvent::Revoked { id: 9 }];
-    let commands = core.step(Input::Applied { index: LogIndex(2), leases: events }, 3700);
+    let commands = applied(&mut core, events, 3700);
     assert_eq!(commands, [Command::Renewed { ticket: 2, ttl_seconds: None }]);
 }
 
@@ -74,17 +85,17 @@ fn leases_of_before_the_start_get_their_time_again_and_expire() {
 fn keep_alive_renews_a_granted_lease_and_says_zero_of_an_unknown_one() {
     let mut core = leader(&[]);
     let events = vec![LeaseEvent::Granted { id: 4, ttl_seconds: 5 }];
-    core.step(Input::Applied { index: LogIndex(2), leases: events }, 1000);
-    assert_eq!(core.step(Input::KeepAlive { lease: 4, ticket: 1 }, 4000), [Command::Renewed {
-        ticket: 1,
-        ttl_seconds: Some(5)
-    }]);
+    assert_eq!(applied(&mut core, events, 1000), []);
+    assert_eq!(
+        core.step(Input::KeepAlive { lease: 4, ticket: 1 }, 4000),
+        [Command::Renewed { ticket: 1, ttl_seconds: Some(5) }]
+    );
     assert_eq!(core.step(Input::Time, 8900), []);
     assert_eq!(core.step(Input::Time, 9500), [Command::Revoke { leases: vec![4] }]);
-    assert_eq!(core.step(Input::KeepAlive { lease: 77, ticket: 3 }, 9500), [Command::Renewed {
-        ticket: 3,
-        ttl_seconds: None
-    }]);
+    assert_eq!(
+        core.step(Input::KeepAlive { lease: 77, ticket: 3 }, 9500),
+        [Command::Renewed { ticket: 3, ttl_seconds: None }]
+    );
 }
 
 #[test]

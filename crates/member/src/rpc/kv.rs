@@ -35,7 +35,7 @@ pub(super) async fn range<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Byt
     }
 }
 
-async fn read<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<Plan, Error> {
+pub(crate) async fn read<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<Plan, Error> {
     let request: RangeRequest = decode(bytes)?;
     validate::range(&request)?;
     supported(&request)?;
@@ -57,12 +57,8 @@ fn supported(request: &RangeRequest) -> Result<(), Error> {
     if !by_key || (request.sort_target() != SortTarget::Key && request.sort_order() == SortOrder::None) {
         return Err(Error::unimplemented("Range: sort by another field than the key"));
     }
-    let filters = [
-        request.min_mod_revision,
-        request.max_mod_revision,
-        request.min_create_revision,
-        request.max_create_revision,
-    ];
+    let filters =
+        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
     if filters.iter().any(|revision| *revision != 0) {
         return Err(Error::unimplemented("Range: min and max revisions"));
     }

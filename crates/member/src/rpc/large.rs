@@ -28,8 +28,28 @@ enum Measured {
     Large(Plan),
 }
 
+/// The whole answer in memory, under a lease while it is made: for callers in the process, who ask in pages.
+pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, mut plan: Plan) -> Result<Vec<u8>, Error> {
+    loop {
+        let reader = local.shared.reader.clone();
+        let slice = move || plan.measure(&reader).map(|done| (plan, done));
+        let slice = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?;
+        let (rest, done) = slice.map_err(read_error)?;
+        plan = rest;
+        if done {
+            break;
+        }
+    }
+    let lease = local.shared.budget.try_lease(tidegate_base::Holder::Answers, plan.len());
+    let lease = lease.ok_or(Error::TooManyRequests)?;
+    let reader = local.shared.reader.clone();
+    let collected = local.shared.work.run(Lane::Read, move || plan.collect(&reader)).await;
+    drop(lease);
+    collected.map_err(|_| Error::Stopped)?.map_err(read_error)
+}
+
 /// Answers a call with a plan.
-pub(super) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, mut plan: Plan) -> Result<(), Gone> {
+pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, mut plan: Plan) -> Result<(), Gone> {
     match plan.now(&local.shared.reader) {
         Ok(Some(message)) => return call.reply(message.into()).await,
         Ok(None) => {}

@@ -125,7 +125,10 @@ pub(super) async fn time_to_live<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) 
     let mut after: Option<Vec<u8>> = None;
     // The answer is one message, so it is bounded: what does not fit is refused rather than cut.
     let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
-    while request.keys {
+    loop {
+        if !request.keys {
+            break;
+        }
         let (reader, id, from) = (local.shared.reader.clone(), request.id, after.take());
         let slice = move || reader.lease_keys(id, from.as_deref(), KEYS_SLICE);
         let slice = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?.map_err(read_error)?;

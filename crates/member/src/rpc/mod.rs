@@ -2,10 +2,12 @@
 
 mod cluster;
 mod kv;
-mod large;
+pub(crate) mod large;
 mod lease;
 mod maintenance;
 mod watch;
+
+pub(crate) use self::{kv::read, watch::spec};
 
 use std::rc::Rc;
 
@@ -114,7 +116,9 @@ fn read_error(error: ReadError) -> Error {
     match error {
         ReadError::Compacted(_) => Error::Compacted,
         ReadError::Future(_) => Error::FutureRev,
-        error @ (ReadError::Engine(_) | ReadError::BadRow(_)) => crate::threads::fail("the store cannot be read", &error),
+        error @ (ReadError::Engine(_) | ReadError::BadRow(_)) => {
+            crate::threads::fail("the store cannot be read", &error)
+        }
     }
 }
 

@@ -82,7 +82,7 @@ async fn requests<E: Engine>(stream: &WatchStream<E>, incoming: &mut Incoming) -
     }
 }
 
-fn spec(create: WatchCreateRequest) -> CreateSpec {
+pub(crate) fn spec(create: WatchCreateRequest) -> CreateSpec {
     let filters = |filter: FilterType| create.filters.contains(&(filter as i32));
     CreateSpec {
         no_put: filters(FilterType::Noput),

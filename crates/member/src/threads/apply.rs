@@ -34,7 +34,10 @@ const PINNED_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) enum ApplyJob {
     /// Entries up to `up_to` are committed; some have somebody who waits.
-    Apply { up_to: LogIndex, origins: Vec<(LogPosition, Ticket)> },
+    Apply {
+        up_to: LogIndex,
+        origins: Vec<(LogPosition, Ticket)>,
+    },
     Stop,
 }
 

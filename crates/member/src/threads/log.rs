@@ -18,9 +18,15 @@ const MARK_EVERY: u64 = 16 << 20;
 
 pub(crate) enum LogJob {
     /// Makes durable these entries and the hard state, then says so with `number`.
-    Append { number: u64, positions: Vec<LogPosition>, hard_state: Option<tidegate_raft::HardState> },
+    Append {
+        number: u64,
+        positions: Vec<LogPosition>,
+        hard_state: Option<tidegate_raft::HardState>,
+    },
     /// Entries up to here are in what the engine has made durable.
-    Flushed { index: LogIndex },
+    Flushed {
+        index: LogIndex,
+    },
     Stop,
 }
 

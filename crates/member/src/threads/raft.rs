@@ -39,12 +39,25 @@ pub(crate) type Origin = Option<Ticket>;
 
 pub(crate) enum RaftInput {
     Propose(Proposal),
-    Persisted { number: u64 },
-    Applied { index: LogIndex, leases: Vec<LeaseEvent> },
+    Persisted {
+        number: u64,
+    },
+    Applied {
+        index: LogIndex,
+        leases: Vec<LeaseEvent>,
+    },
     Read(Ticket),
-    KeepAlive { lease: i64, ticket: Ticket },
-    TimeToLive { lease: i64, ticket: Ticket },
-    Purged { index: LogIndex },
+    KeepAlive {
+        lease: i64,
+        ticket: Ticket,
+    },
+    TimeToLive {
+        lease: i64,
+        ticket: Ticket,
+    },
+    Purged {
+        index: LogIndex,
+    },
     /// The log's holder has room again.
     Room,
     Stop,

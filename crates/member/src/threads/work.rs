@@ -44,12 +44,8 @@ impl Work {
     /// Starts `threads` threads, at least two.
     pub fn start(threads: usize) -> (Self, Vec<JoinHandle<()>>) {
         let threads = threads.max(2);
-        let state = State {
-            reads: VecDeque::new(),
-            others: VecDeque::new(),
-            others_free: threads - 1,
-            stopping: false,
-        };
+        let state =
+            State { reads: VecDeque::new(), others: VecDeque::new(), others_free: threads - 1, stopping: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() });
         let start = |n| {
             let shared = Arc::clone(&shared);
@@ -172,7 +168,9 @@ mod tests {
         let blocked: Vec<_> = (0..3)
             .map(|_| {
                 let (work, gate) = (work.clone(), Arc::clone(&gate));
-                std::thread::spawn(move || block_on(work.run(Lane::Other, move || gate.lock().unwrap().recv().unwrap())))
+                std::thread::spawn(move || {
+                    block_on(work.run(Lane::Other, move || gate.lock().unwrap().recv().unwrap()))
+                })
             })
             .collect();
         assert_eq!(block_on(work.run(Lane::Read, || 9)), Ok(9), "a read is served beside three blocked jobs");

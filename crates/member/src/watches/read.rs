@@ -195,11 +195,8 @@ fn catch_up_key<E: Engine>(
             stopped = Some(version.at.main);
             return Ok(false);
         }
-        let value = if version.info.deleted {
-            None
-        } else {
-            reader.value(version.at, version.blob, Tier::All)?.known()
-        };
+        let value =
+            if version.info.deleted { None } else { reader.value(version.at, version.blob, Tier::All)?.known() };
         let before = if previous { previous_of(reader, key, version.at, &version.info)? } else { None };
         let event = EventRef {
             kind: kind(&version.info),
@@ -220,11 +217,8 @@ fn catch_up_key<E: Engine>(
 fn measure<E: Engine>(reader: &Reader<E>, revision: i64, from_sub: u32, asks: &[Ask]) -> Result<Done, ReadError> {
     let mut measurer = Measurer::new(asks);
     reader.each_event(Version::new(revision, from_sub), revision, |event| {
-        let before = if measurer.needs_previous() {
-            previous_of(reader, event.key, event.at, &event.info)?
-        } else {
-            None
-        };
+        let before =
+            if measurer.needs_previous() { previous_of(reader, event.key, event.at, &event.info)? } else { None };
         let before = before.map(|row| shape(event.key, row.at, &row.info));
         let own = shape(event.key, event.at, &event.info);
         measurer.event(kind(&event.info), event.at.sub, event.key, &own, before.as_ref());
@@ -248,8 +242,7 @@ fn events<E: Engine>(
         }
         let fetched = if event.is_blob() { reader.value(event.at, true, Tier::All)?.known() } else { None };
         let value = fetched.as_deref().or(event.value).unwrap_or_default();
-        let before =
-            if ask.previous { previous_of(reader, event.key, event.at, &event.info)? } else { None };
+        let before = if ask.previous { previous_of(reader, event.key, event.at, &event.info)? } else { None };
         let event_ref = EventRef {
             kind: kind(&event.info),
             sub: event.at.sub,

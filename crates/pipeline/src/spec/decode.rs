@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
-    GoDuration, Report, problems::join,
+    GoDuration, Report,
+    problems::join,
     schema::{resolve, schema_of},
 };
 

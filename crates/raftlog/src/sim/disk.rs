@@ -1,63 +1,17 @@
-//! The simulated file system: names, faults, crashes.
+//! The simulated file system: its calls, and what a test does behind their back.
 
 use std::{
-    collections::BTreeMap,
     io::{self, IoSlice},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Dice, sectors::Sectors};
+use super::{
+    Dice,
+    sectors::Sectors,
+    world::{Call, Fault, Names, Storage, World},
+};
 use crate::disk::{Disk, File};
-
-/// The calls that can be made to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    Create,
-    Open,
-    List,
-    Remove,
-    Rename,
-    SyncDir,
-    Read,
-    Write,
-    Sync,
-    Grow,
-}
-
-#[derive(Debug)]
-struct Fault {
-    call: Call,
-    after: u64,
-    kind: io::ErrorKind,
-}
-
-/// New owner of each name, or none; all of it survives a crash, or nothing.
-type NameChange = Vec<(PathBuf, Option<u64>)>;
-
-#[derive(Debug, Clone, Default)]
-struct Names {
-    seen: BTreeMap<PathBuf, u64>,
-    durable: BTreeMap<PathBuf, u64>,
-    pending: Vec<NameChange>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Storage {
-    names: Names,
-    files: BTreeMap<u64, Sectors>,
-    next_file: u64,
-}
-
-#[derive(Debug)]
-struct World {
-    storage: Storage,
-    dice: Dice,
-    faults: Vec<Fault>,
-    space: Option<u64>,
-    changes: u64,
-    history: Option<Vec<Storage>>,
-}
 
 /// A disk in memory. Clones are handles of the same disk.
 #[derive(Debug, Clone)]
@@ -156,74 +110,6 @@ impl SimDisk {
 
     fn file(&self, number: u64) -> Arc<dyn File> {
         Arc::new(SimFile { world: self.clone(), number })
-    }
-}
-
-impl Storage {
-    fn crash(mut self, seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        for change in std::mem::take(&mut self.names.pending) {
-            if dice.coin() {
-                Names::settle(&mut self.names.durable, change);
-            }
-        }
-        self.names.seen = self.names.durable.clone();
-        let names = &self.names.seen;
-        self.files.retain(|number, _| names.values().any(|named| named == number));
-        self.files.values_mut().for_each(|file| file.crash(&mut dice));
-        self
-    }
-}
-
-impl Names {
-    fn settle(names: &mut BTreeMap<PathBuf, u64>, change: NameChange) {
-        for (path, file) in change {
-            match file {
-                Some(file) => names.insert(path, file),
-                None => names.remove(&path),
-            };
-        }
-    }
-
-    fn change(&mut self, change: NameChange) {
-        Self::settle(&mut self.seen, change.clone());
-        self.pending.push(change);
-    }
-
-    fn find(&self, path: &Path) -> io::Result<u64> {
-        self.seen.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-impl World {
-    fn fault(&mut self, call: Call) -> Option<io::Error> {
-        let hit = self.faults.iter_mut().position(|fault| {
-            let now = fault.call == call && fault.after == 0;
-            fault.after -= u64::from(fault.call == call && !now);
-            now
-        })?;
-        Some(self.faults.swap_remove(hit).kind.into())
-    }
-
-    fn check(&mut self, call: Call) -> io::Result<()> {
-        self.fault(call).map_or(Ok(()), Err)
-    }
-
-    fn changed(&mut self) {
-        self.changes += 1;
-        if let Some(history) = &mut self.history {
-            history.push(self.storage.clone());
-        }
-    }
-
-    fn has_space(&self, more: u64) -> io::Result<()> {
-        let names = self.storage.names.seen.values();
-        let used: u64 = names.filter_map(|number| self.storage.files.get(number)).map(|file| file.len).sum();
-        if self.space.is_some_and(|space| used + more > space) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-
-    fn sectors(&mut self, number: u64) -> &mut Sectors {
-        self.storage.files.get_mut(&number).expect("files are forgotten by a crash only, which takes no handle along")
     }
 }
 

@@ -10,8 +10,10 @@
 
 mod disk;
 mod sectors;
+mod world;
 
-pub use disk::{Call, SimDisk};
+pub use disk::SimDisk;
+pub use world::Call;
 
 /// A sequence of numbers that its seed decides (splitmix64).
 #[derive(Debug, Clone)]

@@ -92,7 +92,9 @@ fn disk_that_cannot_be_read_is_an_error_and_not_an_end() {
         let copy = disk.copy();
         copy.fail(Call::Read, after, ErrorKind::Other);
         match open_expecting(&copy, Expect::default()) {
-            Err(OpenError::Io { action, file, .. }) => assert_eq!((action, file.as_str()), ("read", "0000000000000001.log")),
+            Err(OpenError::Io { action, file, .. }) => {
+                assert_eq!((action, file.as_str()), ("read", "0000000000000001.log"))
+            }
             // A small log is read in fewer calls.
             opened => assert!(opened.is_ok() && after > 2),
         }

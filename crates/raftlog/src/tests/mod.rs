@@ -41,7 +41,8 @@ fn open(disk: &SimDisk) -> (Log, LogReader, Recovered) {
 /// An entry whose bytes follow from its position and length, in two parts.
 fn entry(index: u64, term: u64, len: usize) -> Entry {
     let mut dice = Dice::new(index << 20 ^ term << 50 ^ len as u64);
-    let bytes: Bytes = std::iter::repeat_with(|| dice.roll().to_le_bytes()).flatten().take(len).collect::<Vec<_>>().into();
+    let bytes: Bytes =
+        std::iter::repeat_with(|| dice.roll().to_le_bytes()).flatten().take(len).collect::<Vec<_>>().into();
     let head = len / 3;
     Entry {
         position: LogPosition::new(index, term),

@@ -50,6 +50,11 @@ impl Model {
         self.entries.last_key_value().map_or(self.reset, |(_, entry)| entry.position)
     }
 
+    /// What no later append may replace.
+    pub(super) fn committed(&self) -> LogIndex {
+        self.hard_state.commit.max(self.reset.index)
+    }
+
     /// Allows whole segments up to `index` to be gone.
     pub(super) fn purge(&mut self, index: LogIndex) {
         let index = index.min(self.last().index).max(self.base.index);
@@ -64,6 +69,7 @@ impl Model {
         if hard_state.term < last.term {
             hard_state = HardState { term: last.term, vote: 0, ..hard_state };
         }
+        hard_state.commit = hard_state.commit.max(recovered.base.index);
         if recovered.last != last || recovered.hard_state != hard_state {
             let (found, state) = (recovered.last, recovered.hard_state);
             return Err(format!("last {found:?} and {state:?} instead of {last:?} and {hard_state:?}"));

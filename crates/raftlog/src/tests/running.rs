@@ -9,8 +9,7 @@ use tidegate_base::{Budget, ByteSize, Holder, Limits, LogIndex, LogPosition, Pro
 
 use super::{CONFIG, dir, entry, file, filled, hard_state, open, open_expecting};
 use crate::{
-    Disk, Entry, Expect, HardState, Log, LogReader, ReadError, RealDisk, Recovered, TailCache, TermRun,
-    sim::SimDisk,
+    Disk, Entry, Expect, HardState, Log, LogReader, ReadError, RealDisk, Recovered, TailCache, TermRun, sim::SimDisk,
 };
 
 #[test]
@@ -26,7 +25,10 @@ fn replaced_entries_are_gone_for_readers_and_after_restart() {
     let term_run = |first, term| TermRun { first: LogIndex(first), term: Term(term) };
     assert_eq!(recovered.runs, [term_run(1, 1), term_run(5, 2), term_run(7, 3)]);
     assert_eq!(recovered.hard_state, HardState { term: Term(3), vote: 0, commit: LogIndex(4) });
-    let expected: Vec<_> = (1..=4).map(|index| entry(index, 1, 2000)).chain([entry(5, 2, 700), entry(6, 2, 0), entry(7, 3, 900)]).collect();
+    let expected: Vec<_> = (1..=4)
+        .map(|index| entry(index, 1, 2000))
+        .chain([entry(5, 2, 700), entry(6, 2, 0), entry(7, 3, 900)])
+        .collect();
     for reader in [reader, after] {
         assert_eq!(reader.read_range(LogIndex(1), usize::MAX).unwrap(), expected);
     }
@@ -164,7 +166,8 @@ fn reader_beside_the_writer_sees_whole_entries_or_their_purge() {
     let temporary = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let config = crate::Config { segment_bytes: 64 << 10, salt: 1 };
-    let (mut log, reader, _) = Log::open(&disk, temporary.path(), config, Expect::default(), &Arc::new(TailCache::new(0))).unwrap();
+    let (mut log, reader, _) =
+        Log::open(&disk, temporary.path(), config, Expect::default(), &Arc::new(TailCache::new(0))).unwrap();
     let (written, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let len = |index: u64| usize::try_from(index * 37 % 5000).unwrap();
     let reads = std::thread::scope(|scope| {
@@ -205,6 +208,7 @@ fn reader_beside_the_writer_sees_whole_entries_or_their_purge() {
     assert!(reads > 0);
     log.close().unwrap();
     let (_, _, recovered): (_, LogReader, Recovered) =
-        Log::open(&disk, temporary.path(), config, Expect::applied(LogIndex(2000)), &Arc::new(TailCache::new(0))).unwrap();
+        Log::open(&disk, temporary.path(), config, Expect::applied(LogIndex(2000)), &Arc::new(TailCache::new(0)))
+            .unwrap();
     assert_eq!((recovered.last.index, recovered.cut), (LogIndex(2000), None));
 }

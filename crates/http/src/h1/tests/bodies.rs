@@ -30,11 +30,22 @@ fn requests_split_anywhere_give_the_same_answers() {
 fn malformed_chunks_are_answered_and_the_connection_closes() {
     run(|budget| async move {
         let (address, _shared) = start(Echo, Config::default(), &budget).await;
-        for chunks in ["x\r\n", "5\nhello", "5\r\nhelloX", "FFFFFFFFFFFFFFFFF\r\n", "8000000000000000\r\n", "0\r\nbad trailer\r\n\r\n"] {
+        for chunks in [
+            "x\r\n",
+            "5\nhello",
+            "5\r\nhelloX",
+            "FFFFFFFFFFFFFFFFF\r\n",
+            "8000000000000000\r\n",
+            "0\r\nbad trailer\r\n\r\n",
+        ] {
             let head = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
-            let answer = talk(address, &[format!("{head}{chunks}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()]).await;
+            let answer =
+                talk(address, &[format!("{head}{chunks}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()]).await;
             assert!(answer.starts_with("HTTP/1.1 400 "), "{chunks:?}: {answer}");
-            assert!(answer.contains("\r\nConnection: close\r\n") && !answer.contains("smuggled"), "{chunks:?}: {answer}");
+            assert!(
+                answer.contains("\r\nConnection: close\r\n") && !answer.contains("smuggled"),
+                "{chunks:?}: {answer}"
+            );
         }
     });
 }
@@ -59,7 +70,9 @@ fn who_waits_for_leave_to_send_gets_it_only_when_the_body_is_wanted() {
     run(|budget| async move {
         let (address, _shared) = start(Echo, Config::default(), &budget).await;
         let head = |path: &str| {
-            format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+            format!(
+                "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+            )
         };
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(head("/a").as_bytes()).await.unwrap();

@@ -112,7 +112,9 @@ impl Store {
     /// Reads as the engine would, by the contract of [`Done`]. `slice` ends a walk early.
     fn run(&self, job: &Job, slice: i64) -> Done {
         match &job.work {
-            Work::CatchUp { scope, from, to, previous } => self.catch_up(scope, *from, *to, *previous, job.bytes_max, slice),
+            Work::CatchUp { scope, from, to, previous } => {
+                self.catch_up(scope, *from, *to, *previous, job.bytes_max, slice)
+            }
             Work::Measure { revision, .. } | Work::Events { revision, .. } if *revision < self.compacted => {
                 Done::Compacted(self.compacted)
             }

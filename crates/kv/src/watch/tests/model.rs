@@ -93,14 +93,31 @@ impl Model {
             let jobs_bytes = (config.jobs_max * config.job_bytes) as u64;
             limits.floors[Holder::Watches.index()] = jobs_bytes + 500_000;
             limits.pool = 0;
-            Config { keep_free: 40_000, ..config }
+            Config { keep_free: 400_000, ..config }
         } else {
             config
         };
         let mut world = World::with(config, Budget::new(limits));
         world.live_bytes_max = [2_000, 50_000, LIVE_BYTES_MAX][rng.random_range(0..3)];
+        if rng.random_bool(0.1) {
+            // A past so long that exact keys are read through their versions.
+            for n in 0..1_500u32 {
+                let key = KEYS[rng.random_range(0..KEYS.len())];
+                world.store.commit(&[(key, rng.random_bool(0.8).then(|| n.to_be_bytes().to_vec()))]);
+            }
+            world.hub.skip_to(world.store.visible());
+        }
         let trace = std::env::var("TIDEGATE_TRACE").is_ok();
-        Self { rng, world, clients: Vec::new(), notices: Default::default(), jobs: Vec::new(), trace, received: 0, refused: 0 }
+        Self {
+            rng,
+            world,
+            clients: Vec::new(),
+            notices: Default::default(),
+            jobs: Vec::new(),
+            trace,
+            received: 0,
+            refused: 0,
+        }
     }
 
     fn step(&mut self) {
@@ -167,8 +184,15 @@ impl Model {
         let every = Duration::from_secs(self.rng.random_range(1..20));
         let Ok(id) = self.world.hub.open_stream(self.world.now, every) else { return };
         let speed = [3, 30, 100][self.rng.random_range(0..3)];
-        let client =
-            Client { id, seen: BTreeMap::new(), asked: Vec::new(), speed, partial: None, idle: true, leases: Vec::new() };
+        let client = Client {
+            id,
+            seen: BTreeMap::new(),
+            asked: Vec::new(),
+            speed,
+            partial: None,
+            idle: true,
+            leases: Vec::new(),
+        };
         self.clients.push(client);
     }
 
@@ -268,8 +292,7 @@ impl Model {
         if !self.jobs.is_empty() {
             let job = self.jobs.swap_remove(self.rng.random_range(0..self.jobs.len()));
             let slice = self.rng.random_range(0..60);
-            let done =
-                if self.rng.random_bool(0.03) { Done::Failed } else { self.world.store.run(&job, slice) };
+            let done = if self.rng.random_bool(0.03) { Done::Failed } else { self.world.store.run(&job, slice) };
             self.world.hub.done(job.id, done);
         }
     }

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::*;
 use crate::watch::{
-    config::{ITEM_BYTES, STREAM_BYTES, WATCH_BYTES},
+    config::{ANSWERS_MAX, ITEM_BYTES, STREAM_BYTES, WATCH_BYTES},
     index::Index,
     slab::Slab,
     stream::{Item, Stream, Watch},
@@ -115,8 +115,8 @@ fn a_watch_costs_what_is_charged() {
     let tables = (Slab::<Watch>::PLACE_BYTES + size_of::<(i64, u32)>()) * 9 / 8 + 2 * size_of::<u32>();
     let bytes = tables + Index::watch_bytes_max() + 2 * size_of::<usize>();
     assert!(bytes as u64 <= WATCH_BYTES, "{bytes} bytes a watch");
-    let answers = 2 * 16 * size_of::<Item>();
-    let stream = Slab::<Stream>::PLACE_BYTES * 9 / 8 + answers;
+    let stream = Slab::<Stream>::PLACE_BYTES * 9 / 8 + ANSWERS_MAX as usize * size_of::<Item>() * 9 / 8;
     assert!(stream as u64 <= STREAM_BYTES, "{stream} bytes a stream");
-    assert!(size_of::<Item>() as u64 <= ITEM_BYTES, "{} bytes an item", size_of::<Item>());
+    let item = size_of::<Item>() * 9 / 8;
+    assert!(item as u64 <= ITEM_BYTES, "{item} bytes an item");
 }

@@ -1,0 +1,245 @@
+//! Results of reads: to whom they go, and how a watch joins the live feed.
+
+use std::sync::Arc;
+
+use tidegate_base::Lease;
+
+use super::{
+    catch_up::{Flight, Wanted},
+    config::REPLAY_REVISIONS,
+    event::RevisionEvents,
+    hub::{Hub, StreamId},
+    job::{Done, JobId, Size},
+    ring::Previous,
+    stream::{Batch, Item, Memory, State, WatchRef},
+};
+
+impl Hub {
+    fn end(&mut self, streams: &[StreamId]) {
+        for id in streams {
+            if let Some(stream) = self.stream_mut(*id) {
+                stream.jobs -= 1;
+            }
+        }
+    }
+
+    /// Takes the result of a job. One that does not fit the job counts as failed.
+    pub fn done(&mut self, job: JobId, done: Done) {
+        let Some(flight) = self.flights.remove(&job.0) else { return };
+        if let Done::Compacted(revision) = done {
+            self.compact(revision);
+        }
+        match (flight, done) {
+            (Flight::CatchUp { watches, streams, to }, Done::CaughtUp { revisions, next, large }) => {
+                self.end(&streams);
+                self.caught_up(
+                    &watches,
+                    &streams,
+                    Batch { revisions, header: to, _extra: None },
+                    next.min(to + 1),
+                    large,
+                );
+                streams.iter().for_each(|stream| self.line_up(*stream, false));
+            }
+            (Flight::Sizes { revision, header, watches, streams }, Done::Measured(sizes)) => {
+                self.end(&streams);
+                for (watch, size) in watches.into_iter().zip(sizes) {
+                    self.measured(watch, revision, header, size);
+                }
+                streams.iter().for_each(|stream| self.line_up(*stream, false));
+            }
+            (Flight::CatchUp { watches, streams, .. } | Flight::Sizes { watches, streams, .. }, done) => {
+                self.end(&streams);
+                for watch in watches {
+                    if let Some(next) = self.watch(watch).map(|watch| watch.next) {
+                        self.put_back(watch.slot, next);
+                    }
+                }
+                if matches!(done, Done::Compacted(_)) {
+                    streams.iter().for_each(|stream| self.line_up(*stream, false));
+                }
+            }
+            (Flight::Size { stream, watch, revision, from_sub }, done) => {
+                self.size_known(stream, (watch, revision, from_sub), done);
+            }
+            (Flight::Events { stream, serial, extra }, done) => self.events_read(stream, serial, extra, done),
+            (Flight::Previous { revision }, done) => self.previous_known(revision, done),
+        }
+    }
+
+    /// Puts a watch back into the list of those behind, without a place in the line.
+    fn put_back(&mut self, slot: u32, next: i64) {
+        self.set_state(slot, State::Behind);
+        let Some(watch) = self.watches.get_mut(slot) else { return };
+        watch.next = next;
+        let id = watch.stream;
+        if let Some(stream) = self.stream_mut(id) {
+            stream.behind.push(slot);
+            if next < self.compacted {
+                self.check_compacted(id);
+            }
+        }
+    }
+
+    /// Hands what was read to the watches that want some of it, and moves their cursors.
+    fn caught_up(&mut self, watches: &[WatchRef], streams: &[StreamId], batch: Batch, next: i64, large: bool) {
+        let header = batch.header;
+        let matched = self.matched(watches, &batch.revisions);
+        let batch = Arc::new(batch);
+        let mut meet_large = Vec::new();
+        for reference in watches {
+            let Some(watch) = self.watch(*reference) else { continue };
+            let (id, from, slot) = (watch.stream, watch.next, reference.slot);
+            if matched.binary_search(&slot).is_ok() {
+                let item = Item::Batch { watch: *reference, batch: Arc::clone(&batch), at: 0, from };
+                if self.try_enqueue(id, item).is_err() {
+                    self.put_back(slot, from);
+                    continue;
+                }
+                self.mark_active(slot);
+            }
+            let reached = from.max(next);
+            if let Some(watch) = self.watches.get_mut(slot) {
+                watch.next = reached;
+            }
+            if large && reached == next {
+                meet_large.push(*reference);
+            } else {
+                self.settle(slot);
+            }
+        }
+        if Arc::strong_count(&batch) > 1 {
+            self.hold(&batch, streams.to_vec());
+        }
+        if !meet_large.is_empty() {
+            self.wanted.push_back(Wanted::Sizes { revision: next, header, watches: meet_large });
+        }
+    }
+
+    /// Which of `watches` want an event of `revisions`, by number and sorted.
+    fn matched(&self, watches: &[WatchRef], revisions: &[RevisionEvents]) -> Vec<u32> {
+        let mut asking: Vec<(u32, bool)> = watches.iter().map(|watch| (watch.slot, false)).collect();
+        asking.sort_unstable();
+        for events in revisions {
+            for event in 0..events.len() {
+                self.index.stab(events.key(event), |slot| {
+                    if let Ok(at) = asking.binary_search_by_key(&slot, |asks| asks.0)
+                        && let Some(watch) = self.watches.get(slot)
+                        && watch.wants(events.kind(event))
+                        && events.revision() >= watch.next
+                    {
+                        asking[at].1 = true;
+                    }
+                });
+            }
+        }
+        asking.into_iter().filter(|asks| asks.1).map(|asks| asks.0).collect()
+    }
+
+    /// Lets a watch join the live feed when it has reached it, or comes close enough for the ring to fill the rest.
+    pub(super) fn settle(&mut self, slot: u32) {
+        let Some(watch) = self.watches.get(slot) else { return };
+        let next = watch.next;
+        if next > self.last {
+            self.set_state(slot, State::Live);
+        } else if next >= self.compacted && self.last - next < REPLAY_REVISIONS && self.ring.covers(next) {
+            self.replay(slot);
+        } else {
+            self.put_back(slot, next);
+        }
+    }
+
+    /// A watch knows what it gets of a revision too large to hold.
+    fn measured(&mut self, reference: WatchRef, revision: i64, header: i64, size: Size) {
+        let Some(watch) = self.watch(reference) else { return };
+        let (id, slot) = (watch.stream, reference.slot);
+        if size.events > 0 {
+            let item = Item::Large { watch: reference, revision, from_sub: 0, size: Some(size), header };
+            if self.try_enqueue(id, item).is_err() {
+                return self.put_back(slot, revision);
+            }
+            self.mark_active(slot);
+        }
+        if let Some(watch) = self.watches.get_mut(slot) {
+            watch.next = revision + 1;
+        }
+        self.settle(slot);
+    }
+
+    fn size_known(&mut self, id: StreamId, measured: (WatchRef, i64, u32), done: Done) {
+        let Some(stream) = self.stream_mut(id) else { return };
+        stream.measuring = false;
+        if let Some(Item::Large { watch, revision, from_sub, size, .. }) = stream.queue.front_mut()
+            && (*watch, *revision, *from_sub) == measured
+        {
+            match done {
+                Done::Measured(sizes) => *size = sizes.first().copied(),
+                // Compaction is told already: the item goes back to the cursor when it is looked at again.
+                Done::Compacted(_) => {}
+                _ => return self.starve(id),
+            }
+        }
+        self.wake(id);
+    }
+
+    /// What is queued for a watch from `revision` on cannot be sent any more: it goes back to its cursor.
+    pub(super) fn void(&mut self, reference: WatchRef, revision: i64) {
+        let Some(state) = self.watch(reference).map(|watch| watch.state) else { return };
+        let epoch = self.next_serial();
+        if let Some(watch) = self.watches.get_mut(reference.slot) {
+            watch.epoch = epoch;
+            let id = watch.stream;
+            if let Some(stream) = self.stream_mut(id) {
+                stream.epoch += 1;
+            }
+        }
+        // The end of a dead watch is queued behind.
+        if state != State::Dead {
+            self.fall_behind(reference.slot, revision);
+        }
+    }
+
+    fn events_read(&mut self, id: StreamId, serial: u64, extra: Option<Lease>, done: Done) {
+        let Some(sending) = self.stream_mut(id).and_then(|stream| stream.sending.as_mut()) else { return };
+        if sending.serial != serial {
+            return;
+        }
+        match done {
+            Done::Events { events, next } => {
+                let batch = Arc::new(Batch { revisions: vec![events], header: 0, _extra: extra });
+                sending.memory = Memory::Batch { batch: Arc::clone(&batch), at: 0, next };
+                self.hold(&batch, vec![id]);
+            }
+            Done::NeedsBytes(bytes) if bytes > sending.needs => {
+                sending.needs = bytes;
+                sending.memory = Memory::Wanted;
+                return self.wanted.push_back(Wanted::Events(id));
+            }
+            _ => sending.memory = Memory::Failed,
+        }
+        self.wake(id);
+    }
+
+    fn previous_known(&mut self, revision: i64, done: Done) {
+        let Some(entry) = self.ring.get_mut(revision) else { return };
+        let waiters = match std::mem::replace(&mut entry.previous, Previous::TooLarge) {
+            Previous::Asked(waiters) => waiters,
+            other => {
+                entry.previous = other;
+                return;
+            }
+        };
+        let plain = Arc::clone(&entry.events);
+        let known = match done {
+            Done::Events { events, next: None } if events.len() == plain.len() => Some(Arc::new(events)),
+            _ => None,
+        };
+        if let Some(events) = known
+            && self.purse.take(events.bytes() as u64)
+        {
+            self.ring.set_previous(revision, events);
+            self.shrink_ring(self.config.ring_bytes);
+        }
+        waiters.into_iter().for_each(|stream| self.wake(stream));
+    }
+}

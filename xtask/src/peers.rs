@@ -1,0 +1,71 @@
+//! The reference programs, built from the Go modules that `peers/go.mod` pins.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
+
+/// Builds the programs unless they are there in the pinned version. Needs Go and its module registry; takes some
+/// minutes the first time.
+///
+/// # Errors
+/// When Go is missing or the build fails.
+pub(crate) fn build() -> Result<PathBuf> {
+    let dir = tidegate_tests::peers_dir()?;
+    let source = source()?;
+    let module = fs::read_to_string(source.join("go.mod")).context("read peers/go.mod")?;
+    let wanted = version(&module).context("peers/go.mod pins no server")?;
+    if PROGRAMS.iter().all(|program| dir.join(program).is_file()) && installed(&dir).as_deref() == Some(wanted) {
+        return Ok(dir);
+    }
+    eprintln!("building etcd {wanted} into {}", dir.display());
+    fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    // Built aside and moved: a build that is broken off leaves no program that looks whole.
+    let aside = dir.join("new");
+    fs::create_dir_all(&aside)?;
+    let status = Command::new("go")
+        .args(["build", "-buildvcs=false", "-trimpath", "-o"])
+        .arg(format!("{}/", aside.display()))
+        .arg("./cmd/...")
+        .env("CGO_ENABLED", "0")
+        .current_dir(&source)
+        .status()
+        .context("run go")?;
+    ensure!(status.success(), "go build: {status}");
+    for program in PROGRAMS {
+        fs::rename(aside.join(program), dir.join(program)).with_context(|| format!("move {program}"))?;
+    }
+    fs::remove_dir(&aside).context("remove the build directory")?;
+    Ok(dir)
+}
+
+fn source() -> Result<PathBuf> {
+    let own = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+    Ok(PathBuf::from(own).join("peers"))
+}
+
+fn version(module: &str) -> Option<&str> {
+    module.lines().find_map(|line| line.trim().strip_prefix("go.etcd.io/etcd/server/v3 v"))
+}
+
+fn installed(dir: &Path) -> Option<String> {
+    let output = Command::new(dir.join("etcd")).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pinned_version_is_read_from_the_module() {
+        assert_eq!(version("module peers\n\nrequire (\n\tgo.etcd.io/etcd/server/v3 v3.7.3\n)\n"), Some("3.7.3"));
+        assert_eq!(version("module peers\n"), None);
+    }
+}
