@@ -12,7 +12,7 @@ step() {
 }
 
 step scripts/cargo.sh build --release --workspace --bin tidegate --bin xtask
-peers=$(scripts/cargo.sh run -q --release -p xtask -- peers) || failed_steps=$((failed_steps + 1))
+peers=$(scripts/cargo.sh xtask peers) || failed_steps=$((failed_steps + 1))
 export TIDEGATE_PEERS=$peers
 step scripts/cargo.sh test --release --workspace --no-fail-fast
 

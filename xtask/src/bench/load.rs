@@ -88,7 +88,6 @@ pub(crate) async fn run<O: Op>(pid: u32, ops: Vec<O>, amount: Amount) -> Result<
                             done += 1;
                         }
                         Err(error) => {
-                            eprintln!("{:?} at {:?}: {error}", start.elapsed(), begin.elapsed());
                             shared.failed.fetch_add(1, Ordering::Relaxed);
                             shared.reason.lock().expect("no panic under the lock").get_or_insert(error);
                             // A server that is gone must not be asked a million times.
