@@ -54,10 +54,8 @@ impl Exchange {
     }
 
     pub(crate) fn set_waits(&self, waits: bool) {
-        match (self.waits.replace(waits), waits) {
-            (false, true) => self.conn.start_wait(),
-            (true, false) => self.conn.end_wait(),
-            (true, true) | (false, false) => {}
+        if !self.waits.replace(waits) && waits {
+            self.conn.count_wait();
         }
     }
 
