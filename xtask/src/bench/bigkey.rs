@@ -99,7 +99,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for size in &args.sizes {
         for clients in &args.clients {
             for kind in args.common.kinds()? {
-                eprintln!("{size} bytes, {clients} clients, {}", kind.name());
                 let figures = measure(args, &runtime, kind, *size, *clients)?;
                 if args.common.json {
                     println!("{}", figures.json());

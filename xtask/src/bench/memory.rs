@@ -94,7 +94,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(Case::ALL.iter().any(chosen), "no such case: there are {}", Case::ALL.map(Case::name).join(", "));
     for case in Case::ALL.into_iter().filter(chosen) {
         for kind in args.common.kinds()? {
-            eprintln!("{}, {}", case.text(), kind.name());
             let (start, peak, settled, refused) = measure(args, &runtime, kind, case)?;
             if args.common.json {
                 let line = json!({"bench": "memory", "case": case.name(), "store": kind.name(), "start_bytes": start,

@@ -26,6 +26,8 @@ pub(crate) struct Conn {
     /// Bytes that were pulled, not given back to the client's window, and are not under a call's lease.
     held: Cell<u64>,
     held_charged: Cell<u64>,
+    /// Calls with a message that waits for its lease.
+    waiting: Cell<u32>,
     streams: Cell<u32>,
     /// Peak of streams, rounded up to a power of two: `h2` keeps tables of that size for the connection's life.
     streams_charged: Cell<u32>,
@@ -43,6 +45,7 @@ impl Conn {
             lease: RefCell::new(lease),
             held: Cell::new(0),
             held_charged: Cell::new(0),
+            waiting: Cell::new(0),
             streams: Cell::new(0),
             streams_charged: Cell::new(0),
         }
@@ -71,8 +74,17 @@ impl Conn {
         self.local.load(-1);
     }
 
-    pub(crate) fn count_wait(&self) {
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.get()
+    }
+
+    pub(crate) fn start_wait(&self) {
+        self.waiting.set(self.waiting.get() + 1);
         self.local.stats().waited.add(1);
+    }
+
+    pub(crate) fn end_wait(&self) {
+        self.waiting.set(self.waiting.get() - 1);
     }
 
     pub(crate) fn held(&self) -> u64 {

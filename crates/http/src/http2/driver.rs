@@ -24,11 +24,11 @@ use super::{
 };
 use crate::grpc::{Call, Chunk, Code, Head, Metadata, Service, Status, check_head, refusal};
 
-/// Least window of a connection.
+/// Window of a stream, and least window of a connection.
 const WINDOW: u32 = 64 << 10;
-/// Window of a stream: 64 waiting uploads hold 1 MiB. It never changes: a window that is made smaller in the middle of an
-/// upload can leave the client with none, and `h2` tells it of new room only when more is released.
-const STREAM_WINDOW: u32 = 16 << 10;
+/// Window of a stream while a call of its connection waits for a lease, and while more than half of the request holder is
+/// taken: 64 waiting uploads hold 1 MiB instead of 4.
+const WINDOW_SCARCE: u32 = 16 << 10;
 /// Read from the socket before the streams have their turn: bounds what one burst of tiny frames can queue.
 const READ_PER_TURN: usize = 32 << 10;
 const HEADER_LIST_MAX: u32 = 16 << 10;
@@ -52,7 +52,7 @@ where
     let streams_max = conn.local.net.capacity.streams_per_connection;
     let mut builder = server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(streams_max)
         .max_header_list_size(HEADER_LIST_MAX)
@@ -67,8 +67,16 @@ where
     let handshake = tokio::time::timeout(HANDSHAKE_MAX, builder.handshake::<_, Chunk>(wire));
     let Ok(Ok(h2)) = handshake.await else { return };
     let calls = FuturesUnordered::new();
-    let mut driver =
-        Driver { h2, conn: Rc::clone(&conn), service, calls, window: WINDOW, draining: false, blocked: None };
+    let mut driver = Driver {
+        h2,
+        conn: Rc::clone(&conn),
+        service,
+        calls,
+        window: WINDOW,
+        stream_window: WINDOW,
+        draining: false,
+        blocked: None,
+    };
     let mut drain = pin!(conn.local.drained());
     poll_fn(|cx| {
         if !driver.draining && drain.as_mut().poll(cx).is_ready() {
@@ -86,8 +94,9 @@ struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
     conn: Rc<Conn>,
     service: Rc<dyn Service>,
     calls: FuturesUnordered<CallTask>,
-    /// Window of the connection as it was set last.
+    /// Window of the connection as it was set last, and of its streams.
     window: u32,
+    stream_window: u32,
     draining: bool,
     /// Since when the socket takes nothing, as a timer of [`BLOCKED_MAX`].
     blocked: Option<Pin<Box<Sleep>>>,
@@ -168,5 +177,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.window = window;
             self.h2.set_target_window_size(window);
         }
+        let wanted = if self.scarce() { WINDOW_SCARCE } else { WINDOW };
+        // Fails while the client has not acknowledged the last change: a later turn tries again.
+        if wanted != self.stream_window && self.h2.set_initial_window_size(wanted).is_ok() {
+            self.stream_window = wanted;
+        }
+    }
+
+    fn scarce(&self) -> bool {
+        let net = &self.conn.local.net;
+        self.conn.waiting() > 0 || net.budget.used(Holder::Requests) > net.budget.limits().floor(Holder::Requests) / 2
     }
 }

@@ -54,8 +54,10 @@ impl Exchange {
     }
 
     pub(crate) fn set_waits(&self, waits: bool) {
-        if !self.waits.replace(waits) && waits {
-            self.conn.count_wait();
+        match (self.waits.replace(waits), waits) {
+            (false, true) => self.conn.start_wait(),
+            (true, false) => self.conn.end_wait(),
+            (true, true) | (false, false) => {}
         }
     }
 
