@@ -177,10 +177,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.window = window;
             self.h2.set_target_window_size(window);
         }
-        let wanted = if self.scarce() { WINDOW_SCARCE } else { WINDOW };
+        let (current, wanted) = (self.stream_window, if self.scarce() { WINDOW_SCARCE } else { WINDOW });
         // Fails while the client has not acknowledged the last change: a later turn tries again.
-        if wanted != self.stream_window && self.h2.set_initial_window_size(wanted).is_ok() {
+        if wanted != current && self.h2.set_initial_window_size(wanted).is_ok() {
             self.stream_window = wanted;
+        }
+        // `h2` looks whether a window is due when bytes are given back, not when the client acknowledges a smaller one: a
+        // stream that had given everything back before would stay below zero for ever.
+        if current == WINDOW_SCARCE {
+            self.calls.iter().for_each(CallTask::reopen);
         }
     }
 

@@ -161,6 +161,11 @@ impl Exchange {
         Ok(())
     }
 
+    /// Makes `h2` look whether the stream's window is due.
+    pub(super) fn reopen(&self) {
+        self.inbox.borrow_mut().reopen();
+    }
+
     /// Forgets what was not read.
     pub(super) fn clear(&self) {
         self.inbox.borrow_mut().clear(&self.conn);

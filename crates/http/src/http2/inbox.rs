@@ -142,6 +142,14 @@ impl Inbox {
         debug_assert!(given.is_ok(), "gave back more than came");
     }
 
+    /// Gives back nothing, upon which `h2` looks whether the window is due.
+    pub(super) fn reopen(&mut self) {
+        if !self.ended {
+            let given = self.body.flow_control().release_capacity(0);
+            debug_assert!(given.is_ok(), "nothing is never too much");
+        }
+    }
+
     /// Forgets what was not read. `h2` gives the window back when the stream is dropped.
     pub(super) fn clear(&mut self, conn: &Conn) {
         let unread = self.available() + std::mem::take(&mut self.consumed);

@@ -30,6 +30,10 @@ impl CallTask {
         Self { work: Some(work), exchange, timer: None }
     }
 
+    pub(super) fn reopen(&self) {
+        self.exchange.reopen();
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.exchange.deadline() else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));

@@ -151,3 +151,25 @@ async fn unread_bytes_of_a_stream_do_not_close_the_connection_to_others() {
     drop(client);
     server.stop().await;
 }
+
+/// Once a call waits, its connection's streams get smaller windows, also those whose bytes were all given back: `h2` does
+/// not look again by itself whether such a window is due, and the upload stopped for ever.
+#[tokio::test]
+async fn windows_that_shrink_under_an_upload_open_again() {
+    let server = Server::start();
+    let message = vec![b'u'; 1900 << 10];
+    let mut uploads = Vec::new();
+    for _ in 0..32 {
+        let (client, body) = (server.connect().await, framed(&message));
+        uploads.push(tokio::spawn(async move {
+            for _ in 0..4 {
+                let answer = client.raw("/t.T/Echo", &[], &body).await;
+                assert!(answer.is(Code::Ok), "{:?} {}", answer.code, answer.text);
+            }
+        }));
+    }
+    for upload in uploads {
+        upload.await.unwrap();
+    }
+    server.stop().await;
+}
