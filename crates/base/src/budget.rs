@@ -140,11 +140,7 @@ impl Budget {
     /// Takes `bytes` even above every limit. For bytes that exist already and that nobody could refuse, such as what
     /// the log holds at restart: the account then tells the truth and everybody else is refused until it falls.
     pub fn force_lease(&self, holder: Holder, bytes: u64) -> Lease {
-        let account = self.0.account(holder);
-        let before = account.used.fetch_add(bytes, Ordering::AcqRel);
-        let borrowed = over(before + bytes, account.floor) - over(before, account.floor);
-        self.0.pool_used.fetch_add(borrowed, Ordering::AcqRel);
-        account.peak.fetch_max(before + bytes, Ordering::Relaxed);
+        self.0.force(holder, bytes);
         Lease { inner: Arc::clone(&self.0), holder, bytes }
     }
 
@@ -235,6 +231,14 @@ impl Inner {
         }
     }
 
+    fn force(&self, holder: Holder, bytes: u64) {
+        let account = self.account(holder);
+        let before = account.used.fetch_add(bytes, Ordering::AcqRel);
+        let borrowed = over(before + bytes, account.floor) - over(before, account.floor);
+        self.pool_used.fetch_add(borrowed, Ordering::AcqRel);
+        account.peak.fetch_max(before + bytes, Ordering::Relaxed);
+    }
+
     fn take_pool(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|after| *after <= self.pool_limit);
         self.pool_used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
@@ -306,6 +310,17 @@ impl Lease {
             self.inner.account(self.holder).refused.fetch_add(1, Ordering::Relaxed);
         }
         grown
+    }
+
+    /// Makes it `bytes`, even above every limit; see [`Budget::force_lease`].
+    pub fn force_to(&mut self, bytes: u64) {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) if more > 0 => {
+                self.inner.force(self.holder, more);
+                self.bytes = bytes;
+            }
+            _ => self.shrink_to(bytes),
+        }
     }
 
     /// Takes `bytes` of this lease off into one of their own.
@@ -426,6 +441,12 @@ mod tests {
         assert_eq!(budget.pool_used(), 400);
         assert!(budget.try_lease(Holder::Requests, 101).is_none());
         drop(forced);
+        let mut moving = budget.empty(Holder::Apply);
+        for (bytes, borrowed) in [(90, 0), (130, 30), (130, 30), (400, 300), (20, 0)] {
+            moving.force_to(bytes);
+            assert_eq!((budget.used(Holder::Apply), budget.pool_used()), (bytes, borrowed));
+        }
+        drop(moving);
         assert_eq!(budget.pool_used(), 0);
     }
 

@@ -99,6 +99,7 @@ pub struct Machine<E: Engine> {
     reader: Reader<E>,
     batch: E::Batch,
     overlay: Overlay,
+    written: u64,
     meta: Meta,
     /// The entry that is under way.
     entry: Option<Box<Entry>>,
@@ -136,6 +137,7 @@ impl<E: Engine> Machine<E> {
             batch: engine.batch(),
             reader: Reader::new(engine, shared),
             overlay: Overlay::default(),
+            written: 0,
             meta,
             entry: None,
             config,
@@ -196,6 +198,16 @@ impl<E: Engine> Machine<E> {
         self.batch.bytes() >= self.config.batch_bytes
     }
 
+    /// Bytes that the open batch holds, with its copy for the reads of apply.
+    pub fn open_bytes(&self) -> usize {
+        self.batch.bytes() + self.overlay.bytes()
+    }
+
+    /// Bytes that were given to the engine since the start.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     pub fn has_uncommitted(&self) -> bool {
         !self.batch.is_empty() || self.meta.applied.index != self.reader.applied()
     }
@@ -209,6 +221,7 @@ impl<E: Engine> Machine<E> {
         for space in Space::ALL {
             self.batch.put(space, META_KEY, &meta);
         }
+        self.written += self.batch.bytes() as u64;
         self.reader.engine.write(&mut self.batch)?;
         self.overlay.clear();
         self.reader.shared.publish(self.meta.visible, self.meta.compacted, self.meta.applied.index);
@@ -222,7 +235,7 @@ impl<E: Engine> Machine<E> {
 
     fn head(&self, key: &[u8]) -> Result<Option<Head>, Fatal> {
         let row_key = head_key(key);
-        if let Some(head) = self.overlay.heads.get(&row_key) {
+        if let Some(head) = self.overlay.head(&row_key) {
             return Ok(Some(head.clone()));
         }
         match self.reader.engine.get(Space::Head, &row_key, Tier::All)? {
@@ -232,7 +245,7 @@ impl<E: Engine> Machine<E> {
     }
 
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fatal> {
-        if let Some(row) = self.overlay.state.get(key) {
+        if let Some(row) = self.overlay.state(key) {
             return Ok(row.clone());
         }
         Ok(self.reader.engine.get(Space::State, key, Tier::All)?.known().map(|row| row.as_ref().to_vec()))
@@ -240,11 +253,11 @@ impl<E: Engine> Machine<E> {
 
     fn put_state(&mut self, key: Vec<u8>, row: Vec<u8>) {
         self.batch.put(Space::State, &key, &row);
-        self.overlay.state.insert(key, Some(row));
+        self.overlay.put_state(key, Some(row));
     }
 
     fn delete_state(&mut self, key: Vec<u8>) {
         self.batch.delete(Space::State, &key);
-        self.overlay.state.insert(key, None);
+        self.overlay.put_state(key, None);
     }
 }

@@ -119,18 +119,37 @@ impl<E: Engine> Reader<E> {
         LogIndex(self.shared.applied.load(Ordering::Acquire))
     }
 
-    /// The bound of a read at `revision`; zero and below mean now.
+    /// The bound of a read at `revision`; zero and below mean now, which is never refused.
     ///
     /// # Errors
     /// [`ReadError::Future`] and [`ReadError::Compacted`].
     pub fn bound(&self, revision: i64) -> Result<Bound, ReadError> {
-        let visible = self.visible();
-        if revision > visible {
-            return Err(ReadError::Future(visible));
+        loop {
+            let visible = self.visible();
+            if revision > visible {
+                return Err(ReadError::Future(visible));
+            }
+            let bound = Bound::at(if revision <= 0 { visible } else { revision });
+            match self.check(bound) {
+                // A compaction is published before the revisions that it goes to: they follow at once.
+                Err(ReadError::Compacted(_)) if revision <= 0 => std::hint::spin_loop(),
+                checked => return checked.map(|()| bound),
+            }
         }
-        let bound = Bound::at(if revision <= 0 { visible } else { revision });
-        self.check(bound)?;
-        Ok(bound)
+    }
+
+    /// The bound of a read at `revision`, pinned; zero and below mean now, which is never refused.
+    ///
+    /// # Errors
+    /// [`ReadError::Future`] and [`ReadError::Compacted`].
+    pub fn pinned(&self, revision: i64) -> Result<(Bound, Pin), ReadError> {
+        loop {
+            let bound = self.bound(revision)?;
+            match self.pin(bound) {
+                Err(ReadError::Compacted(_)) if revision <= 0 => {}
+                pinned => return pinned.map(|pin| (bound, pin)),
+            }
+        }
     }
 
     /// Holds off the removal of what a read at `bound` sees, until the pin is dropped.

@@ -156,6 +156,7 @@ impl<E: Engine> Member<E> {
             waiting: VecDeque::new(),
             origins: VecDeque::<(LogPosition, _)>::new(),
             replies: shared.mailboxes.iter().map(|_| Vec::new()).collect(),
+            deadlines: shared.budget.empty(tidegate_base::Holder::Leases),
         };
         let threads = vec![
             thread("raft", move || driver.run(leases))?,

@@ -119,7 +119,7 @@ impl<E: Engine> Machine<E> {
         self.scratch = row;
 
         let value = in_head.map(|value| Bytes::copy_from_slice(value));
-        self.overlay.heads.insert(head_row_key, Head { at, info, value, blob });
+        self.overlay.put_head(head_row_key, Head { at, info, value, blob });
     }
 
     /// Heads of the rows from `from` to `upper`, a bounded number of them, as the open batch has them.
@@ -138,9 +138,7 @@ impl<E: Engine> Machine<E> {
         drop(cursor);
         let end = next.as_deref().unwrap_or(upper);
         if from < end {
-            let written =
-                self.overlay.heads.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(end)));
-            merge(&mut rows, written.map(|(key, head)| (key, Some(head))));
+            merge(&mut rows, self.overlay.heads_between(from, end));
         }
         Ok(Slice { rows, next })
     }
@@ -166,11 +164,8 @@ impl<E: Engine> Machine<E> {
         drop(cursor);
         let end = next.as_deref().unwrap_or(&upper);
         if from.as_slice() < end {
-            let written = self
-                .overlay
-                .state
-                .range::<[u8], _>((std::ops::Bound::Included(from.as_slice()), std::ops::Bound::Excluded(end)));
-            merge(&mut rows, written.map(|(key, row)| (key, row.as_ref().map(|_| &()))));
+            let written = self.overlay.state_between(&from, end);
+            merge(&mut rows, written.map(|(key, row)| (key, row.map(|_| &()))));
         }
         for (row, ()) in &mut rows {
             *row = lease_user_key(row).unwrap_or_default().to_vec();

@@ -43,11 +43,10 @@ pub(crate) async fn read<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Resul
         local.read_barrier().await?;
     }
     let reader = &local.shared.reader;
-    let bound = reader.bound(request.revision).map_err(read_error)?;
-    let header = local.header(reader.visible().max(bound.revision()));
+    let (bound, pin) = reader.pinned(request.revision).map_err(read_error)?;
+    // Who reads now goes on with a watch behind the header's revision: it must be the one that was read.
+    let header = local.header(if request.revision > 0 { reader.visible() } else { bound.revision() });
     let spec = range_spec(&request, bound);
-    // One look at one key needs no pin; what needs more takes it before it is slow.
-    let pin = reader.pin(bound).map_err(read_error)?;
     Ok(Plan::range(&header, spec, Some(pin)))
 }
 
@@ -128,8 +127,7 @@ async fn read_txn<E: Engine>(local: &Rc<Local<E>>, request: TxnRequest) -> Resul
         local.read_barrier().await?;
     }
     let reader = local.shared.reader.clone();
-    let bound = reader.bound(0).map_err(read_error)?;
-    let mut pin = reader.pin(bound).map_err(read_error)?;
+    let (bound, mut pin) = reader.pinned(0).map_err(read_error)?;
     let (visible, compacted) = (bound.revision(), reader.compacted());
     let compares = request.compare;
     let succeeded = if compares.is_empty() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidegate_api::Error;
-use tidegate_base::{LogIndex, LogPosition, clock};
+use tidegate_base::{Holder, Lease, LogIndex, LogPosition, clock};
 use tidegate_engine::Engine;
 use tidegate_kv::{LeaseChange, Machine, Outcome, Step, Sweep, watch::RevisionEvents};
 use tidegate_raftlog::{LogReader, TailCache};
@@ -28,6 +28,8 @@ const SWEEP_ROWS: usize = 500;
 const FLUSH_EVERY: u64 = 64 << 20;
 /// Bytes written between two looks at the engine's unflushed memtables.
 const PRESSURE_EVERY: u64 = 1 << 20;
+/// A wait for memtables asks for the flush again after so many milliseconds.
+const FLUSH_AGAIN_MS: u32 = 100;
 const MAINTAIN_EVERY: Duration = Duration::from_secs(2);
 /// How long a sweep waits for a pin before it looks again.
 const PINNED_PAUSE: Duration = Duration::from_millis(100);
@@ -52,8 +54,12 @@ pub(crate) struct Applier<E: Engine> {
     /// Outcomes of entries that are not committed yet.
     outcomes: Vec<(Option<Ticket>, Box<Outcome>)>,
     notices: Vec<Vec<Notice>>,
+    /// Stands for the open batch and the entries that were read for it. Apply is never refused: who waits for it holds bytes
+    /// that only it can give back.
+    held: Lease,
     unflushed_log: u64,
-    since_pressure: u64,
+    /// What [`Machine::written`] was when the memtables were last looked at.
+    looked_at: u64,
     flushed: LogIndex,
     sweeping: bool,
     maintained: Instant,
@@ -69,6 +75,7 @@ impl<E: Engine> Applier<E> {
         log_jobs: Arc<Inbox<LogJob>>,
     ) -> Self {
         let notices = shared.mailboxes.iter().map(|_| Vec::new()).collect();
+        let held = shared.budget.empty(Holder::Apply);
         Self {
             shared,
             machine,
@@ -79,8 +86,9 @@ impl<E: Engine> Applier<E> {
             origins: VecDeque::new(),
             outcomes: Vec::new(),
             notices,
+            held,
             unflushed_log: 0,
-            since_pressure: 0,
+            looked_at: 0,
             flushed: LogIndex(0),
             sweeping: true,
             maintained: clock::now(),
@@ -124,26 +132,26 @@ impl<E: Engine> Applier<E> {
                 .log
                 .read_range(from, READ_BYTES)
                 .unwrap_or_else(|error| fail("a committed entry cannot be read", &error));
+            let read: usize = entries.iter().map(|entry| entry.payload.len()).sum();
             for entry in entries {
                 if entry.position.index > up_to {
                     break;
                 }
-                let bytes = entry.payload.len() as u64;
-                self.unflushed_log += bytes;
-                self.since_pressure += bytes;
+                self.unflushed_log += entry.payload.len() as u64;
                 let mut step = self.machine.apply(entry.position, &entry.payload);
                 let outcome = loop {
                     match step {
                         Ok(Step::Done(outcome)) => break outcome,
                         Ok(Step::More) => {
+                            self.held.force_to((read + self.machine.open_bytes()) as u64);
                             self.commit();
-                            self.since_pressure += PRESSURE_EVERY;
                             self.wait_for_flush();
                             step = self.machine.resume();
                         }
                         Err(error) => fail("an entry cannot be applied", &error),
                     }
                 };
+                self.held.force_to((read + self.machine.open_bytes()) as u64);
                 let origin = self.origin_of(entry.position);
                 self.outcomes.push((origin, outcome));
                 if self.machine.batch_is_full() {
@@ -222,6 +230,7 @@ impl<E: Engine> Applier<E> {
                 costs.add(&key, bytes);
             }
         }
+        self.held.force_to(self.machine.open_bytes() as u64);
         self.tail.release_through(applied);
         self.shared.raft.push(RaftInput::Applied { index: applied, leases });
         for (mailbox, notices) in self.shared.mailboxes.iter().zip(&mut self.notices) {
@@ -236,23 +245,36 @@ impl<E: Engine> Applier<E> {
             self.unflushed_log = 0;
             self.flush();
         }
-        if self.since_pressure < PRESSURE_EVERY {
+        let written = self.machine.written();
+        if written - self.looked_at < PRESSURE_EVERY {
             return;
         }
-        self.since_pressure = 0;
-        let engine = self.shared.reader.engine();
-        let mut asked = false;
-        while engine.usage().unflushed > engine.unflushed_limit() {
-            if !asked {
-                asked = true;
+        self.looked_at = written;
+        let mut waited = 0u32;
+        while self.engine().unflushed() > self.engine().unflushed_limit() {
+            // Asked again: a flush that was under way already does not take what was written since it began. And one that
+            // failed never ends, which only the engine's own account tells.
+            if waited.is_multiple_of(FLUSH_AGAIN_MS) {
                 self.flush();
+                self.check_engine();
             }
+            waited = waited.wrapping_add(1);
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 
+    fn engine(&self) -> &E {
+        self.shared.reader.engine()
+    }
+
+    fn check_engine(&self) {
+        if let Err(error) = self.engine().maintain() {
+            fail("the engine failed in the background", &error);
+        }
+    }
+
     fn flush(&self) {
-        if let Err(error) = self.shared.reader.engine().flush(false) {
+        if let Err(error) = self.engine().flush(false) {
             fail("the engine cannot be flushed", &error);
         }
     }
@@ -264,7 +286,6 @@ impl<E: Engine> Applier<E> {
         }
         match self.machine.sweep(SWEEP_ROWS) {
             Ok(Sweep::More) => {
-                self.since_pressure += PRESSURE_EVERY;
                 self.wait_for_flush();
                 Duration::ZERO
             }
@@ -290,9 +311,7 @@ impl<E: Engine> Applier<E> {
             return;
         }
         self.maintained = now;
-        if let Err(error) = self.shared.reader.engine().maintain() {
-            fail("the engine failed in the background", &error);
-        }
+        self.check_engine();
         let flushed = self.machine.flushed().unwrap_or_else(|error| fail("the store cannot be read", &error));
         if flushed > self.flushed {
             self.flushed = flushed;

@@ -15,7 +15,7 @@ use tidegate_raftlog::{Entry, TailCache};
 
 use super::{ApplyJob, LogJob, fail};
 use crate::{
-    core::{Command, Core, Input, LeaseEvent, Millis},
+    core::{Command, Core, Input, LeaseEvent, Lessor, Millis},
     mailbox::Inbox,
     shared::Shared,
     ticket::{Notice, Reply, Ticket},
@@ -74,6 +74,8 @@ pub(crate) struct Driver<E: Engine> {
     /// Entries under way, in the order of the log: who waits for them.
     pub(crate) origins: VecDeque<(LogPosition, Ticket)>,
     pub(crate) replies: Vec<Vec<Notice>>,
+    /// Stands for the table of deadlines, whose size is checked before a lease is proposed.
+    pub(crate) deadlines: Lease,
 }
 
 impl<E: Engine> Driver<E> {
@@ -222,6 +224,7 @@ impl<E: Engine> Driver<E> {
 
     /// What changed becomes visible to the other threads, and the answers go out.
     fn publish(&mut self) {
+        self.deadlines.force_to(self.core.leases() as u64 * Lessor::BYTES_PER_LEASE);
         self.shared.consensus.publish(self.core.status(), self.core.reads_alone(), self.core.leases());
         for (mailbox, replies) in self.shared.mailboxes.iter().zip(&mut self.replies) {
             mailbox.append(replies);
