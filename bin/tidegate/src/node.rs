@@ -8,7 +8,9 @@ use tidegate_http::{
     h1::{self, Http1Service, Simple},
     io::{self as io_threads, SpawnError, Threads},
 };
-use tidegate_member::{Config, DataDir, DataDirError, Handle, Member, StartError, bootstrap_member_id, cluster_id};
+use tidegate_member::{
+    Config, DataDir, DataDirError, Handle, Identity, Member, StartError, bootstrap_member_id, cluster_id,
+};
 use tidegate_rocks::{RocksEngine, Settings};
 
 use crate::store::{Address, StoreConfig, Url};
@@ -57,7 +59,16 @@ impl Node {
         let clients = bind(&config.listen_client)?;
         let peers = bind(&config.listen_peer)?;
         let metrics = bind(&config.listen_metrics)?;
-        let data_dir = DataDir::open(&config.data_dir)?;
+        let member_id = bootstrap_member_id(&config.advertise_peer, &config.cluster_token);
+        let new = Identity { member_id, cluster_id: cluster_id(&[member_id]) };
+        let data_dir = DataDir::open(&config.data_dir, new)?;
+        let Identity { member_id, cluster_id } = data_dir.identity;
+        if member_id != new.member_id {
+            tracing::info!(
+                member_id = format_args!("{member_id:x}"),
+                "the data directory names its member: peer URLs and cluster token of the flags are not looked at"
+            );
+        }
         if let Some(mode) = data_dir.permissions {
             tracing::warn!(
                 path = %config.data_dir.display(), mode = format_args!("{mode:o}"),
@@ -67,12 +78,11 @@ impl Node {
         let path = data_dir.engine();
         let engine = RocksEngine::open(&path, Settings::from(&limits))
             .map_err(|error| NodeError::Engine { path, error: error.to_string() })?;
-        let member_id = bootstrap_member_id(&config.advertise_peer, &config.cluster_token);
         let member_config = Config {
             name: config.name.clone(),
             data_dir: config.data_dir.clone(),
             member_id,
-            cluster_id: cluster_id(&[member_id]),
+            cluster_id,
             peer_urls: config.advertise_peer.clone(),
             client_urls: config.advertise_client.clone(),
             heartbeat: config.heartbeat,

@@ -13,6 +13,14 @@ pub enum KeyRange {
 }
 
 impl KeyRange {
+    /// Length of the keys that name it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            KeyRange::One(key) | KeyRange::From(key) => key.len(),
+            KeyRange::Span(from, to) => from.len() + to.len(),
+        }
+    }
+
     /// Reads `key` and `range_end` of a request: no end names one key, an end of one zero byte has no bound. Both are
     /// shared, not copied.
     pub fn new(key: Bytes, range_end: Bytes) -> Self {

@@ -96,3 +96,60 @@ pub struct Outcome {
     /// Keeps what the answer's recipes read.
     pub pin: Option<Pin>,
 }
+
+/// What an outcome costs besides keys and events: its own place, and those of its answers.
+const OUTCOME_BYTES: usize = 512;
+const OP_BYTES: usize = size_of::<OpAnswer>() + 32;
+
+impl Outcome {
+    /// Whether somebody else than the proposer must hear of it.
+    pub fn concerns_others(&self) -> bool {
+        self.changed || self.compacted.is_some() || !self.leases.is_empty()
+    }
+
+    /// Bytes it holds, events included.
+    pub fn bytes(&self) -> usize {
+        let answer = self.result.as_ref().map_or(0, Answer::bytes);
+        OUTCOME_BYTES + answer + self.events.as_ref().map_or(0, crate::watch::RevisionBuilder::bytes)
+    }
+}
+
+impl Answer {
+    /// Bytes of its recipes: the keys that they name, and their places.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Answer::Put(put) => put.bytes(),
+            Answer::Delete(delete) => delete.bytes(),
+            Answer::Txn(txn) => txn.bytes(),
+            Answer::Alarm(alarms) => alarms.len() * size_of::<AlarmMember>(),
+            Answer::Member(member) => {
+                member.name.len() + member.peer_urls.iter().chain(&member.client_urls).map(String::len).sum::<usize>()
+            }
+            Answer::Compaction | Answer::LeaseGrant { .. } | Answer::LeaseRevoke | Answer::Empty => 0,
+        }
+    }
+}
+
+impl PutAnswer {
+    fn bytes(&self) -> usize {
+        self.previous.as_ref().map_or(0, |previous| previous.key.len())
+    }
+}
+
+impl DeleteAnswer {
+    fn bytes(&self) -> usize {
+        self.previous.as_ref().map_or(0, |spec| spec.range.bytes())
+    }
+}
+
+impl TxnAnswer {
+    fn bytes(&self) -> usize {
+        let of_op = |op: &OpAnswer| match op {
+            OpAnswer::Range(range) => range.spec.range.bytes(),
+            OpAnswer::Put(put) => put.bytes(),
+            OpAnswer::Delete(delete) => delete.bytes(),
+            OpAnswer::Txn(txn) => txn.bytes(),
+        };
+        self.responses.iter().map(|op| OP_BYTES + of_op(op)).sum()
+    }
+}

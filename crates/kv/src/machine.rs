@@ -244,6 +244,19 @@ impl<E: Engine> Machine<E> {
         }
     }
 
+    /// The value of a live head. Not one of the open batch that the overlay does not hold.
+    fn value_of(&self, head: &Head) -> Result<Bytes, Fatal> {
+        match &head.value {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.reader.value(head.at, head.blob, Tier::All)?.known().unwrap_or_default()),
+        }
+    }
+
+    /// Whether the newest value of `key` was written in the open batch and can only be read there.
+    fn value_is_in_the_batch(&self, key: &[u8]) -> bool {
+        self.overlay.head(&head_key(key)).is_some_and(|head| head.live() && head.value.is_none())
+    }
+
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fatal> {
         if let Some(row) = self.overlay.state(key) {
             return Ok(row.clone());

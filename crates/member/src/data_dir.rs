@@ -7,7 +7,35 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FORMAT: &str = "tidegate 1\n";
+const FORMAT: &str = "tidegate 1";
+/// The file is three short lines.
+const FORMAT_BYTES_MAX: usize = 200;
+
+/// Who the data belongs to. Made with the directory; later flags do not change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    pub member_id: u64,
+    pub cluster_id: u64,
+}
+
+impl Identity {
+    fn encode(self) -> String {
+        format!("{FORMAT}\nmember {:016x}\ncluster {:016x}\n", self.member_id, self.cluster_id)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        let id = |line: Option<&str>, name: &str| {
+            let digits = line?.strip_prefix(name)?.strip_prefix(' ')?;
+            u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+        };
+        if lines.next() != Some(FORMAT) {
+            return None;
+        }
+        let identity = Self { member_id: id(lines.next(), "member")?, cluster_id: id(lines.next(), "cluster")? };
+        lines.next().is_none().then_some(identity)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -33,14 +61,15 @@ pub struct DataDir {
     _lock: File,
     /// Wider permissions than 0700, which the caller may warn about.
     pub permissions: Option<u32>,
+    pub identity: Identity,
 }
 
 impl DataDir {
-    /// Opens `path`, or makes it (mode 0700) when it is missing or empty.
+    /// Opens `path`, or makes it (mode 0700) for `new` when it is missing or empty.
     ///
     /// # Errors
     /// Refuses the directory of an etcd member, one in use, one of another format, and one that holds other things.
-    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+    pub fn open(path: &Path, new: Identity) -> Result<Self, DataDirError> {
         let fail = |action| {
             let path = path.to_owned();
             move |error| DataDirError::Io { path, action, error }
@@ -66,21 +95,38 @@ impl DataDir {
             Err(TryLockError::Error(error)) => return Err(fail("lock")(error)),
         }
         let format_path = path.join("FORMAT");
-        if fresh {
+        let identity = if fresh {
             let temporary = path.join("FORMAT.tmp");
             let mut file = File::create(&temporary).map_err(fail("create FORMAT"))?;
-            file.write_all(FORMAT.as_bytes()).and_then(|()| file.sync_all()).map_err(fail("write FORMAT"))?;
+            let text = new.encode();
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail("write FORMAT"))?;
             fs::rename(&temporary, &format_path).map_err(fail("rename FORMAT"))?;
             File::open(path).and_then(|dir| dir.sync_all()).map_err(fail("sync"))?;
+            new
         } else {
             let found = fs::read(&format_path).map_err(fail("read FORMAT"))?;
-            if found != FORMAT.as_bytes() {
-                let found = String::from_utf8_lossy(&found[..found.len().min(80)]).trim_end().to_owned();
-                return Err(DataDirError::Format { path: format_path, found, expected: FORMAT.trim_end() });
-            }
-        }
+            let found = String::from_utf8_lossy(&found[..found.len().min(FORMAT_BYTES_MAX)]);
+            Identity::decode(&found).ok_or_else(|| DataDirError::Format {
+                path: format_path,
+                found: found.trim_end().to_owned(),
+                expected: FORMAT,
+            })?
+        };
         let mode = fs::metadata(path).map_err(fail("stat"))?.permissions().mode() & 0o777;
-        Ok(Self { path: path.to_owned(), _lock: lock, permissions: (mode & 0o077 != 0).then_some(mode) })
+        Ok(Self { path: path.to_owned(), _lock: lock, permissions: (mode & 0o077 != 0).then_some(mode), identity })
+    }
+
+    /// Makes the names in it durable, and its own: to be called when log and engine have made theirs.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn sync(&self) -> Result<(), DataDirError> {
+        let parent = self.path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
+        for path in [Some(self.path.clone()), parent].into_iter().flatten() {
+            let synced = File::open(&path).and_then(|dir| dir.sync_all());
+            synced.map_err(|error| DataDirError::Io { path, action: "sync", error })?;
+        }
+        Ok(())
     }
 
     pub fn log(&self) -> PathBuf {
@@ -96,11 +142,29 @@ impl DataDir {
 mod tests {
     use super::*;
 
+    const NEW: Identity = Identity { member_id: 0x1f, cluster_id: u64::MAX };
+
+    #[test]
+    fn who_the_data_belongs_to_stays_whatever_is_said_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let made = DataDir::open(&path, NEW).unwrap();
+        made.sync().unwrap();
+        drop(made);
+        let other = Identity { member_id: 7, cluster_id: 8 };
+        assert_eq!(DataDir::open(&path, other).unwrap().identity, NEW);
+        let text = NEW.encode();
+        for cut in 0..text.len() {
+            assert_eq!(Identity::decode(&text[..cut]), None);
+        }
+        assert_eq!(Identity::decode(&format!("{text}\n")), None);
+    }
+
     #[test]
     fn an_etcd_directory_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("member/snap")).unwrap();
-        let error = DataDir::open(dir.path()).unwrap_err();
+        let error = DataDir::open(dir.path(), NEW).unwrap_err();
         assert!(matches!(error, DataDirError::Etcd(_)), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was added");
     }
@@ -109,10 +173,10 @@ mod tests {
     fn a_second_opener_is_refused_until_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new");
-        let first = DataDir::open(&path).unwrap();
-        assert!(matches!(DataDir::open(&path).unwrap_err(), DataDirError::Locked(_)));
+        let first = DataDir::open(&path, NEW).unwrap();
+        assert!(matches!(DataDir::open(&path, NEW).unwrap_err(), DataDirError::Locked(_)));
         drop(first);
-        let again = DataDir::open(&path).unwrap();
+        let again = DataDir::open(&path, NEW).unwrap();
         assert_eq!(again.permissions, None);
     }
 
@@ -120,12 +184,14 @@ mod tests {
     fn other_formats_and_foreign_directories_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new");
-        drop(DataDir::open(&path).unwrap());
+        drop(DataDir::open(&path, NEW).unwrap());
         fs::write(path.join("FORMAT"), "tidegate 9\n").unwrap();
-        assert!(DataDir::open(&path).unwrap_err().to_string().contains("tidegate 9"));
+        assert!(DataDir::open(&path, NEW).unwrap_err().to_string().contains("tidegate 9"));
+        fs::write(path.join("FORMAT"), "tidegate 1\n").unwrap();
+        assert!(matches!(DataDir::open(&path, NEW).unwrap_err(), DataDirError::Format { .. }), "nobody's");
         let foreign = dir.path().join("home");
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join("letter.txt"), "dear").unwrap();
-        assert!(matches!(DataDir::open(&foreign).unwrap_err(), DataDirError::Foreign(_)));
+        assert!(matches!(DataDir::open(&foreign, NEW).unwrap_err(), DataDirError::Foreign(_)));
     }
 }

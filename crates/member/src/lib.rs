@@ -24,7 +24,7 @@ mod version;
 mod watches;
 
 pub use config::Config;
-pub use data_dir::{DataDir, DataDirError};
+pub use data_dir::{DataDir, DataDirError, Identity};
 pub use endpoints::Endpoints;
 pub use ids::{bootstrap_member_id, cluster_id};
 pub use member::{Handle, Member, StartError};

@@ -13,7 +13,7 @@ use tidegate_raftlog::{Disk, Expect, Log, RealDisk, TailCache};
 use crate::{
     config::Config,
     core,
-    data_dir::DataDir,
+    data_dir::{DataDir, DataDirError},
     endpoints::Endpoints,
     local::Local,
     mailbox::Inbox,
@@ -38,6 +38,8 @@ pub enum StartError {
     Io { action: &'static str, error: io::Error },
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     #[error("{0}")]
     Spawn(#[from] io_threads::SpawnError),
 }
@@ -82,6 +84,7 @@ impl<E: Engine> Member<E> {
         let seed = random()?;
         let (log, log_reader, recovered) =
             Log::open(&disk, &log_dir, tidegate_raftlog::Config::new(random()?), expect, &tail)?;
+        data_dir.sync()?;
         if let Some(cut) = &recovered.cut {
             tracing::warn!(file = %cut.file, offset = cut.offset, "the log's torn tail was cut: it was never acknowledged");
         }
@@ -154,6 +157,7 @@ impl<E: Engine> Member<E> {
             apply: Arc::clone(&apply_jobs),
             epoch: clock::now(),
             waiting: VecDeque::new(),
+            revocations: 0,
             origins: VecDeque::<(LogPosition, _)>::new(),
             replies: shared.mailboxes.iter().map(|_| Vec::new()).collect(),
             deadlines: shared.budget.empty(tidegate_base::Holder::Leases),
@@ -269,17 +273,20 @@ impl<E: Engine> Handle<E> {
         });
         patience.await.map_err(|_| "no leader, or the log could not be applied in time".to_owned())?;
         let config = &self.shared.config;
+        let reader = self.shared.reader.clone();
+        let id = config.member_id;
+        let members = self.shared.work.run(crate::threads::Lane::Read, move || reader.members()).await;
+        let members = members.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let stored = members.into_iter().find(|member| member.id == id);
         let own = MemberMessage {
-            id: config.member_id,
+            id,
             name: config.name.clone(),
-            peer_urls: config.peer_urls.clone(),
+            // Only a change of the membership moves a member to other peer URLs.
+            peer_urls: stored.as_ref().map_or_else(|| config.peer_urls.clone(), |stored| stored.peer_urls.clone()),
             client_urls: config.client_urls.clone(),
             is_learner: false,
         };
-        let reader = self.shared.reader.clone();
-        let members = self.shared.work.run(crate::threads::Lane::Read, move || reader.members()).await;
-        let members = members.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        if !members.contains(&own) {
+        if stored.as_ref() != Some(&own) {
             let message = prost::Message::encode_to_vec(&own).into();
             let outcome = local.propose(tidegate_kv::Command::Member, message, None).await;
             outcome.map_err(|error| error.to_string())?.result.map_err(|error| error.to_string())?;

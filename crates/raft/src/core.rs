@@ -235,6 +235,11 @@ impl Raft {
         self.sole && self.node.raft.state == StateRole::Leader && self.node.raft.commit_to_current_term()
     }
 
+    /// The last entry of the log, durable or not.
+    pub fn last(&self) -> LogIndex {
+        LogIndex(self.node.raft.raft_log.last_index())
+    }
+
     pub fn view(&self) -> &LogView {
         self.node.store()
     }

@@ -12,6 +12,9 @@ use raft::{
 };
 use tidegate_base::{LogIndex, LogPosition, Term};
 
+/// Most stubs made at once: what a restart has to apply again may be millions.
+const STUBS_MAX: u64 = 4096;
+
 /// Entries from `first` up to the next run have this term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TermRun {
@@ -96,12 +99,14 @@ impl Storage for LogView {
         Ok(RaftState { hard_state: self.hard_state.clone(), conf_state })
     }
 
-    /// Stubs, always: payloads never pass through the core. The limit in bytes has no meaning for them.
+    /// Stubs, always: payloads never pass through the core. The limit in bytes has no meaning for them, but one that asks
+    /// for a limit goes on where the stubs end. Without one, a campaign looks for changes of the configuration in all that is
+    /// not applied, which may be millions of entries: the log of this version holds none.
     fn entries(
         &self,
         low: u64,
         high: u64,
-        _max_size: impl Into<Option<u64>>,
+        max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         if low <= self.before.index.0 {
@@ -110,6 +115,10 @@ impl Storage for LogView {
         if high > self.last + 1 {
             return Err(Error::Store(StorageError::Unavailable));
         }
+        if max_size.into().is_none() {
+            return Ok(Vec::new());
+        }
+        let high = high.min(low.saturating_add(STUBS_MAX));
         let stub = |index| Ok(Entry { index, term: self.term(index)?, ..Entry::default() });
         (low..high).map(stub).collect()
     }
@@ -180,10 +189,15 @@ mod tests {
 
     #[test]
     fn stubs_have_positions_and_no_payload() {
-        let entries = view().entries(19, 23, None, GetEntriesContext::empty(false)).unwrap();
+        let entries = view().entries(19, 23, u64::MAX, GetEntriesContext::empty(false)).unwrap();
         let positions: Vec<_> = entries.iter().map(|e| (e.index, e.term, e.data.len())).collect();
         assert_eq!(positions, [(19, 3, 0), (20, 3, 0), (21, 5, 0), (22, 5, 0)]);
-        assert!(view().entries(7, 9, None, GetEntriesContext::empty(false)).is_err());
-        assert!(view().entries(39, 42, None, GetEntriesContext::empty(false)).is_err());
+        assert!(view().entries(7, 9, u64::MAX, GetEntriesContext::empty(false)).is_err());
+        assert!(view().entries(39, 42, u64::MAX, GetEntriesContext::empty(false)).is_err());
+        assert!(view().entries(19, 23, None, GetEntriesContext::empty(false)).unwrap().is_empty());
+        let long =
+            LogView::new(LogPosition::default(), LogIndex(9000), vec![TermRun { first: LogIndex(1), term: Term(1) }]);
+        let stubs = long.entries(2, 9001, u64::MAX, GetEntriesContext::empty(false)).unwrap();
+        assert_eq!((stubs.len() as u64, stubs[0].index), (STUBS_MAX, 2));
     }
 }

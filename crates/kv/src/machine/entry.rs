@@ -10,7 +10,7 @@ use tidegate_api::{
     },
 };
 use tidegate_base::{LogPosition, Payload};
-use tidegate_engine::{Engine, Order, Tier};
+use tidegate_engine::{Engine, Order};
 
 use super::{Fatal, Machine, Step, ops::Recorder};
 use crate::{
@@ -132,7 +132,7 @@ impl<E: Engine> Machine<E> {
     }
 
     fn begin(&mut self, position: LogPosition, request_id: u64, ops: Vec<Op>, shape: Shape) -> Result<Step, Fatal> {
-        if ops.iter().any(|op| matches!(op, Op::Put(put) if put.ignore_value)) {
+        if ops.iter().any(|op| matches!(op, Op::Put(put) if put.ignore_value && self.value_is_in_the_batch(&put.key))) {
             self.commit_open()?; // the old value may stand in the open batch, which cannot be read
         }
         let resumed = self.meta.cursor.take().filter(|cursor| cursor.index == position.index);
@@ -223,10 +223,7 @@ impl<E: Engine> Machine<E> {
                     _ => put.lease,
                 };
                 let value = match before {
-                    Some(before) if put.ignore_value => match &before.value {
-                        Some(value) => value.clone(),
-                        None => self.reader.value(before.at, before.blob, Tier::All)?.known().unwrap_or_default(),
-                    },
+                    Some(before) if put.ignore_value => self.value_of(before)?,
                     _ => put.value.clone(),
                 };
                 let previous = before
@@ -239,7 +236,7 @@ impl<E: Engine> Machine<E> {
             }
             Op::Range(range) => {
                 let bound =
-                    if range.revision == 0 { Bound::within(main, entry.next_sub) } else { Bound::at(range.revision) };
+                    if range.revision <= 0 { Bound::within(main, entry.next_sub) } else { Bound::at(range.revision) };
                 let spec = range_spec(range, bound);
                 let header_revision = revision_now(entry.next_sub);
                 entry.answers.push(OpAnswer::Range(RangeAnswer { spec, header_revision }));

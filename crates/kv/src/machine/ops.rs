@@ -13,8 +13,9 @@ use crate::{
     watch::{EventKind, EventRef, PairRef, RevisionBuilder},
 };
 
-/// Rows that a slice of a large operation looks at before it writes.
+/// Rows that a slice of a large operation looks at before it writes, and the bytes of their keys: one may be a megabyte.
 const SLICE_ROWS: usize = 256;
+const SLICE_BYTES: usize = 256 << 10;
 
 /// Rows of a range of a keyspace, the open batch included, and where to go on.
 pub(super) struct Slice<T> {
@@ -126,13 +127,14 @@ impl<E: Engine> Machine<E> {
     pub(super) fn heads_slice(&self, from: &[u8], upper: &[u8]) -> Result<Slice<Head>, Fatal> {
         let scan = Scan { lower: from, upper, order: Order::Ascending, fill_cache: true };
         let mut rows: Vec<(Vec<u8>, Head)> = Vec::new();
-        let mut next = None;
+        let (mut next, mut bytes) = (None, 0);
         let mut cursor = self.reader.engine.scan(Space::Head, scan)?;
         while let Some((key, row)) = cursor.next()? {
-            if rows.len() == SLICE_ROWS {
+            if rows.len() == SLICE_ROWS || bytes >= SLICE_BYTES {
                 next = Some(key.to_vec());
                 break;
             }
+            bytes += key.len() + row.len();
             rows.push((key.to_vec(), Head::from_row(&HeadRow::decode(key, row)?)));
         }
         drop(cursor);
@@ -152,13 +154,14 @@ impl<E: Engine> Machine<E> {
         }
         let scan = Scan { lower: &from, upper: &upper, order: Order::Ascending, fill_cache: true };
         let mut rows = Vec::new();
-        let mut next = None;
+        let (mut next, mut bytes) = (None, 0);
         let mut cursor = self.reader.engine.scan(Space::State, scan)?;
         while let Some((key, _)) = cursor.next()? {
-            if rows.len() == SLICE_ROWS {
+            if rows.len() == SLICE_ROWS || bytes >= SLICE_BYTES {
                 next = Some(key.to_vec());
                 break;
             }
+            bytes += key.len();
             rows.push((key.to_vec(), ()));
         }
         drop(cursor);

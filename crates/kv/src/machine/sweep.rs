@@ -17,6 +17,9 @@ use crate::{
     rows::{EventRow, HeadRow, event_key, event_version, head_key, value_key, version_key},
 };
 
+/// Keys that one step takes.
+const SLICE_BYTES: usize = 256 << 10;
+
 /// Progress of the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
@@ -27,7 +30,8 @@ pub enum Sweep {
 }
 
 impl<E: Engine> Machine<E> {
-    /// Looks at no more than `rows` events and writes the removals in a batch of its own.
+    /// Looks at no more than `rows` events, and at fewer when their keys are long, and writes the removals in a batch of its
+    /// own.
     ///
     /// # Errors
     /// [`Fatal`].
@@ -47,19 +51,20 @@ impl<E: Engine> Machine<E> {
         let swept = self.meta.swept;
         let (from, upper) = (event_key(self.meta.sweep), event_key(Version::new(target + 1, 0)));
         let scan = Scan { lower: &from, upper: &upper, order: Order::Ascending, fill_cache: false };
-        let mut seen = 0;
+        let (mut seen, mut bytes) = (0, 0);
         let mut stopped = None;
         let mut removed: Vec<Removal> = Vec::new();
         let mut cursor = self.reader.engine.scan(Space::Events, scan)?;
         while let Some((row_key, row)) = cursor.next()? {
             let at = event_version(row_key)
                 .ok_or_else(|| crate::rows::BadRow::new(Space::Events, row_key, "not an event"))?;
-            if seen == rows {
+            if seen == rows || bytes >= SLICE_BYTES {
                 stopped = Some(at);
                 break;
             }
             seen += 1;
             let event = EventRow::decode(row_key, row)?;
+            bytes += event.key.len();
             if let Some((previous, blob)) = event.previous
                 && at.main > swept
                 && event.info.version != 1

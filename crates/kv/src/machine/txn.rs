@@ -1,5 +1,6 @@
 //! Which way a transaction goes, and what refuses an entry, decided before anything is written.
 
+use bytes::Bytes;
 use tidegate_api::{
     Error,
     pb::etcdserverpb::{Compare, PutRequest, RequestOp, TxnRequest, compare::CompareTarget, request_op::Request},
@@ -18,7 +19,7 @@ impl<E: Engine> Machine<E> {
     /// also when the entry is taken up again after a crash: its revision is not part of that state.
     pub(super) fn decide(&mut self, position: LogPosition, txn: TxnRequest) -> Result<(Vec<Op>, TxnShape), Fatal> {
         let resumed = self.meta.cursor.as_ref().is_some_and(|cursor| cursor.index == position.index);
-        if needs_rows(&txn) {
+        if self.reads_beyond_the_overlay(&txn) {
             self.commit_open()?;
         }
         let mut ops = Vec::new();
@@ -67,7 +68,6 @@ impl<E: Engine> Machine<E> {
                 Op::Range(range) if range.revision != 0 && range.revision < self.meta.compacted => {
                     Some(Error::Compacted)
                 }
-                Op::Range(range) if range.revision < 0 => Some(Error::Compacted),
                 Op::Revoke(id) if self.state(&lease_key(*id))?.is_none() => Some(Error::LeaseNotFound),
                 Op::Range(_) | Op::Revoke(_) | Op::Delete { .. } => None,
             };
@@ -89,18 +89,25 @@ impl<E: Engine> Machine<E> {
     }
 
     fn holds(&self, compare: &Compare, resumed: bool) -> Result<bool, Fatal> {
-        if !resumed && compare.range_end.is_empty() && compare.target() != CompareTarget::Value {
+        if !resumed && compare.range_end.is_empty() {
             let head = self.head(&compare.key)?.filter(|head| head.live());
-            return Ok(matches(compare, head.as_ref().map(|head| (head.at.main, &head.info)), None));
+            let value = match &head {
+                Some(head) if compare.target() == CompareTarget::Value => self.value_of(head)?,
+                _ => Bytes::new(),
+            };
+            return Ok(matches(compare, head.as_ref().map(|head| (head.at.main, &head.info)), Some(&value)));
         }
         Ok(self.reader.holds(compare, Bound::within(self.meta.visible + 1, 0))?)
     }
-}
 
-/// Whether some compare looks at values or at ranges: then the open batch must be in the engine.
-fn needs_rows(txn: &TxnRequest) -> bool {
-    let inner = |op: &RequestOp| matches!(&op.request, Some(Request::RequestTxn(inner)) if needs_rows(inner));
-    txn.compare.iter().any(|compare| compare.target() == CompareTarget::Value || !compare.range_end.is_empty())
-        || txn.success.iter().any(inner)
-        || txn.failure.iter().any(inner)
+    /// Whether some compare looks at what only the open batch holds: a range, or a value too large for the overlay. Then the
+    /// batch must be in the engine.
+    fn reads_beyond_the_overlay(&self, txn: &TxnRequest) -> bool {
+        let compares = txn.compare.iter().any(|compare| {
+            !compare.range_end.is_empty()
+                || (compare.target() == CompareTarget::Value && self.value_is_in_the_batch(&compare.key))
+        });
+        let inner = |op: &RequestOp| matches!(&op.request, Some(Request::RequestTxn(inner)) if self.reads_beyond_the_overlay(inner));
+        compares || txn.success.iter().any(inner) || txn.failure.iter().any(inner)
+    }
 }

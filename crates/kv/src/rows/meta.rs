@@ -41,12 +41,12 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// Of a new store: etcd's begins at revision 1 too.
+    /// Of a new store: etcd's begins at revision 1, compacted to -1, too.
     pub(crate) fn new() -> Self {
         Self {
             applied: LogPosition::default(),
             visible: 1,
-            compacted: 0,
+            compacted: -1,
             swept: 0,
             sweep: Version::default(),
             cursor: None,

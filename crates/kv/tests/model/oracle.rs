@@ -42,7 +42,7 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new() -> Self {
-        Self { revision: 1, compacted: 0, keys: BTreeMap::new(), leases: BTreeMap::new(), next_sub: 0 }
+        Self { revision: 1, compacted: -1, keys: BTreeMap::new(), leases: BTreeMap::new(), next_sub: 0 }
     }
 
     pub(crate) fn at(&self, key: &[u8], bound: (i64, u32)) -> Option<&Change> {

@@ -108,9 +108,10 @@ impl Lessor {
     }
 
     pub fn renew(&mut self, id: i64, now: Millis) -> Renewal {
+        let leading = self.leading;
         match self.find_mut(id) {
             None => Renewal::Unknown,
-            Some(entry) if entry.deadline == EXPIRED => Renewal::Expiring,
+            Some(entry) if entry.deadline == EXPIRED || (leading && entry.deadline <= now) => Renewal::Expiring,
             Some(entry) => {
                 entry.deadline = deadline(now, entry.ttl_seconds);
                 Renewal::Renewed { ttl_seconds: entry.ttl_seconds }
@@ -187,6 +188,7 @@ mod tests {
         assert_eq!(lessor.sweep(2999, 500), [0i64; 0]);
         assert_eq!(lessor.renew(7, 2999), Renewal::Renewed { ttl_seconds: 2 });
         assert_eq!(lessor.sweep(4998, 500), [0i64; 0]);
+        assert_eq!(lessor.renew(7, 4999), Renewal::Expiring, "expired, though no sweep has seen it");
         assert_eq!(lessor.sweep(4999, 500), [7]);
         assert_eq!(lessor.renew(7, 5000), Renewal::Expiring);
         assert_eq!(lessor.time_to_live(7, 5000), None);

@@ -113,6 +113,9 @@ struct Round<T> {
 pub struct Core<T> {
     raft: Raft,
     lessor: Lessor,
+    /// Deadlines begin to count when this entry is applied, the first of the own term: until then no client could have kept
+    /// its lease alive, since a member that applies what its log holds answers nobody.
+    lead_behind: Option<LogIndex>,
     config: Config,
     applied: LogIndex,
     next_tick: Millis,
@@ -135,6 +138,7 @@ impl<T> Core<T> {
         Ok(Self {
             raft,
             lessor: Lessor::default(),
+            lead_behind: None,
             applied,
             next_tick: now + config.tick,
             next_sweep: now + SWEEP_EVERY,
@@ -152,7 +156,7 @@ impl<T> Core<T> {
         }
         let commands = self.raft.start();
         let mut out = Vec::new();
-        self.translate(commands, now, &mut out);
+        self.translate(commands, &mut out);
         out
     }
 
@@ -160,10 +164,10 @@ impl<T> Core<T> {
         let mut out = Vec::new();
         match input {
             Input::Time => self.time(now, &mut out),
-            Input::Propose { count } => self.raft(raft::Input::Propose { count }, now, &mut out),
-            Input::Persisted { number } => self.raft(raft::Input::Persisted { number }, now, &mut out),
+            Input::Propose { count } => self.raft(raft::Input::Propose { count }, &mut out),
+            Input::Persisted { number } => self.raft(raft::Input::Persisted { number }, &mut out),
             Input::Applied { index, leases } => self.applied(index, leases, now, &mut out),
-            Input::Purged { index } => self.raft(raft::Input::Purged(index), now, &mut out),
+            Input::Purged { index } => self.raft(raft::Input::Purged(index), &mut out),
             Input::Read { ticket } => self.read(ticket, now, &mut out),
             Input::KeepAlive { lease, ticket } => match self.lessor.renew(lease, now) {
                 Renewal::Renewed { ttl_seconds } => {
@@ -217,7 +221,7 @@ impl<T> Core<T> {
         }
         while self.next_tick <= now {
             self.next_tick += self.config.tick;
-            self.raft(raft::Input::Tick, now, out);
+            self.raft(raft::Input::Tick, out);
         }
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP_EVERY;
@@ -236,7 +240,7 @@ impl<T> Core<T> {
             })
             .collect();
         for id in dropped {
-            self.raft(raft::Input::ReadIndex(id), now, out);
+            self.raft(raft::Input::ReadIndex(id), out);
         }
     }
 
@@ -244,7 +248,7 @@ impl<T> Core<T> {
         let id = ReadId(self.next_read);
         self.next_read += 1;
         self.rounds.push_back(Round { id, index: None, asked: now, tickets: vec![ticket] });
-        self.raft(raft::Input::ReadIndex(id), now, out);
+        self.raft(raft::Input::ReadIndex(id), out);
     }
 
     fn applied(&mut self, index: LogIndex, leases: Vec<LeaseEvent>, now: Millis, out: &mut Vec<Command<T>>) {
@@ -260,7 +264,11 @@ impl<T> Core<T> {
                 }
             }
         }
-        self.raft(raft::Input::Applied(index), now, out);
+        if self.lead_behind.is_some_and(|behind| behind <= index) {
+            self.lead_behind = None;
+            self.lessor.lead(now, self.config.tick * self.config.raft.election_ticks as u64);
+        }
+        self.raft(raft::Input::Applied(index), out);
         self.release_reads(out);
     }
 
@@ -279,13 +287,13 @@ impl<T> Core<T> {
         }
     }
 
-    fn raft(&mut self, input: raft::Input, now: Millis, out: &mut Vec<Command<T>>) {
+    fn raft(&mut self, input: raft::Input, out: &mut Vec<Command<T>>) {
         // Only messages of peers are refused, and this member has none.
         let commands = self.raft.step(input).expect("no message came from outside");
-        self.translate(commands, now, out);
+        self.translate(commands, out);
     }
 
-    fn translate(&mut self, commands: Vec<raft::Command>, now: Millis, out: &mut Vec<Command<T>>) {
+    fn translate(&mut self, commands: Vec<raft::Command>, out: &mut Vec<Command<T>>) {
         for command in commands {
             match command {
                 raft::Command::Accepted { first, count } => out.push(Command::Accepted { first, count }),
@@ -302,11 +310,8 @@ impl<T> Core<T> {
                     self.release_reads(out);
                 }
                 raft::Command::Changed(status) => {
-                    let grace = self.config.tick * self.config.raft.election_ticks as u64;
-                    match status.role {
-                        Role::Leader => self.lessor.lead(now, grace),
-                        Role::Follower | Role::Candidate => self.lessor.follow(),
-                    }
+                    self.lessor.follow();
+                    self.lead_behind = (status.role == Role::Leader).then(|| self.raft.last());
                     out.push(Command::Changed(status));
                 }
             }

@@ -82,6 +82,22 @@ fn leases_of_before_the_start_get_their_time_again_and_expire() {
 }
 
 #[test]
+fn deadlines_do_not_count_while_the_log_is_applied_again() {
+    let mut core = fresh();
+    let commands = core.start([(9, 2)], 0);
+    let number = commands
+        .iter()
+        .filter_map(|c| if let Command::Persist { number, .. } = c { Some(*number) } else { None })
+        .max()
+        .unwrap();
+    core.step(Input::Persisted { number }, 0);
+    assert_eq!(core.step(Input::Time, 60_000), [], "nobody could have kept it alive");
+    core.step(Input::Applied { index: LogIndex(1), leases: Vec::new() }, 60_000);
+    assert_eq!(core.step(Input::Time, 62_500), [], "its time, and an election timeout");
+    assert_eq!(core.step(Input::Time, 63_500), [Command::Revoke { leases: vec![9] }]);
+}
+
+#[test]
 fn keep_alive_renews_a_granted_lease_and_says_zero_of_an_unknown_one() {
     let mut core = leader(&[]);
     let events = vec![LeaseEvent::Granted { id: 4, ttl_seconds: 5 }];

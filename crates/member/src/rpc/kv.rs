@@ -150,7 +150,8 @@ async fn read_txn<E: Engine>(local: &Rc<Local<E>>, request: TxnRequest) -> Resul
         let at = match range.revision {
             0 => bound,
             revision if revision > visible => return Err(Error::FutureRev),
-            revision if revision < compacted.max(1) => return Err(Error::Compacted),
+            revision if revision < compacted => return Err(Error::Compacted),
+            ..0 => bound,
             revision => Bound::at(revision),
         };
         if at < bound {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, PoisonError,
+        atomic::{Ordering, fence},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,6 +25,8 @@ use crate::{
 
 /// Entries read from the log at once.
 const READ_BYTES: usize = 1 << 20;
+/// Batch, overlay and outcomes together: with more, the batch ends.
+const OPEN_BYTES_MAX: usize = 6 << 20;
 /// Events that a step of the sweep looks at.
 const SWEEP_ROWS: usize = 500;
 /// A flush begins when so many bytes of log would have to be replayed.
@@ -51,8 +56,9 @@ pub(crate) struct Applier<E: Engine> {
     inbox: Arc<Inbox<ApplyJob>>,
     log_jobs: Arc<Inbox<LogJob>>,
     origins: VecDeque<(LogPosition, Ticket)>,
-    /// Outcomes of entries that are not committed yet.
+    /// Outcomes of entries that are not committed yet, and the bytes that they hold.
     outcomes: Vec<(Option<Ticket>, Box<Outcome>)>,
+    outcome_bytes: usize,
     notices: Vec<Vec<Notice>>,
     /// Stands for the open batch and the entries that were read for it. Apply is never refused: who waits for it holds bytes
     /// that only it can give back.
@@ -85,6 +91,7 @@ impl<E: Engine> Applier<E> {
             log_jobs,
             origins: VecDeque::new(),
             outcomes: Vec::new(),
+            outcome_bytes: 0,
             notices,
             held,
             unflushed_log: 0,
@@ -101,23 +108,24 @@ impl<E: Engine> Applier<E> {
         let mut pause = Duration::ZERO;
         loop {
             self.inbox.take(&mut jobs, pause);
-            let mut up_to = LogIndex(0);
+            let (mut up_to, mut stop) = (LogIndex(0), false);
             for job in jobs.drain(..) {
                 match job {
                     ApplyJob::Apply { up_to: index, origins } => {
                         up_to = index;
                         self.origins.extend(origins);
                     }
-                    ApplyJob::Stop => {
-                        if let Err(error) = self.shared.reader.engine().flush(true) {
-                            fail("the engine cannot be flushed", &error);
-                        }
-                        return;
-                    }
+                    ApplyJob::Stop => stop = true,
                 }
             }
             if up_to > self.machine.applied().index {
                 self.apply_through(up_to);
+            }
+            if stop {
+                if let Err(error) = self.engine().flush(true) {
+                    fail("the engine cannot be flushed", &error);
+                }
+                return;
             }
             pause = self.sweep();
             self.maintain();
@@ -151,10 +159,14 @@ impl<E: Engine> Applier<E> {
                         Err(error) => fail("an entry cannot be applied", &error),
                     }
                 };
-                self.held.force_to((read + self.machine.open_bytes()) as u64);
                 let origin = self.origin_of(entry.position);
-                self.outcomes.push((origin, outcome));
-                if self.machine.batch_is_full() {
+                if origin.is_some() || outcome.concerns_others() {
+                    self.outcome_bytes += outcome.bytes();
+                    self.outcomes.push((origin, outcome));
+                }
+                let open = self.machine.open_bytes() + self.outcome_bytes;
+                self.held.force_to((read + open) as u64);
+                if self.machine.batch_is_full() || open >= OPEN_BYTES_MAX {
                     self.finish();
                 }
             }
@@ -179,10 +191,13 @@ impl<E: Engine> Applier<E> {
 
     /// Commits what is open and tells everybody: watchers first, then who waits.
     fn finish(&mut self) {
-        if self.outcomes.is_empty() {
+        if !self.machine.has_uncommitted() {
             return;
         }
         self.commit();
+        // A watch counts itself and then reads the visible revision; here it is the other way round: one sees the other.
+        fence(Ordering::SeqCst);
+        let watched = self.shared.watches.load(Ordering::Relaxed) > 0;
         let applied = self.machine.applied().index;
         let mut leases = Vec::new();
         let mut untold = None;
@@ -207,6 +222,7 @@ impl<E: Engine> Applier<E> {
             }
             if let Some(revision) = outcome.compacted {
                 self.sweeping = true;
+                tell_unknown(&mut self.notices, untold.take().filter(|_| watched));
                 for notices in &mut self.notices {
                     notices.push(Notice::Compacted(revision));
                 }
@@ -215,15 +231,9 @@ impl<E: Engine> Applier<E> {
                 self.notices[ticket.thread as usize].push(Notice::Reply(ticket, Reply::Applied(outcome)));
             }
         }
+        self.outcome_bytes = 0;
         // A watch that was made since the events were not wanted must hear that something happened.
-        if let Some(revision) = untold
-            && self.shared.watches.load(Ordering::SeqCst) > 0
-        {
-            let unknown = Arc::new(RevisionEvents::unknown(revision));
-            for notices in &mut self.notices {
-                notices.push(Notice::Events(Arc::clone(&unknown)));
-            }
-        }
+        tell_unknown(&mut self.notices, untold.filter(|_| watched));
         {
             let mut costs = self.shared.costs.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, bytes) in self.machine.take_costs() {
@@ -316,6 +326,16 @@ impl<E: Engine> Applier<E> {
         if flushed > self.flushed {
             self.flushed = flushed;
             self.log_jobs.push(LogJob::Flushed { index: flushed });
+        }
+    }
+}
+
+/// Tells every thread that `revision`, if there is one, happened: its watches go back to their cursors.
+fn tell_unknown(threads: &mut [Vec<Notice>], revision: Option<i64>) {
+    if let Some(revision) = revision {
+        let unknown = Arc::new(RevisionEvents::unknown(revision));
+        for notices in threads {
+            notices.push(Notice::Events(Arc::clone(&unknown)));
         }
     }
 }

@@ -23,5 +23,13 @@ pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
     tracing::error!(error = %error, "{what}");
     let line = format!("tidegate: fatal: {what}: {error}\n");
     drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
-    std::process::exit(70);
+    end(70)
+}
+
+/// Ends the process at once. Not `std::process::exit`: that runs the destructors of the engine, which wait for its flushes and
+/// compactions, on a disk that fails for as long as it likes, while other threads go on serving.
+#[expect(unsafe_code, reason = "no safe function ends a process without running what waits")]
+fn end(code: i32) -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(code) }
 }

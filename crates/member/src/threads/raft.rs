@@ -23,6 +23,10 @@ use crate::{
 
 /// What an entry is charged besides its bytes: its places in tables and queues.
 const ENTRY_BYTES: u64 = 512;
+/// Most revocations of expired leases that wait at a time.
+const REVOCATIONS_MAX: usize = 1000;
+/// At the end, what was accepted has this long to become durable, in milliseconds.
+const STOP_WITHIN: Millis = 300;
 /// Type of an ordinary entry in the log.
 const NORMAL: u8 = 0;
 
@@ -71,6 +75,8 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) apply: Arc<Inbox<ApplyJob>>,
     pub(crate) epoch: Instant,
     pub(crate) waiting: VecDeque<Proposal>,
+    /// How many of them nobody else asked for: the expired leases. They hold no lease of the budget.
+    pub(crate) revocations: usize,
     /// Entries under way, in the order of the log: who waits for them.
     pub(crate) origins: VecDeque<(LogPosition, Ticket)>,
     pub(crate) replies: Vec<Vec<Notice>>,
@@ -86,6 +92,7 @@ impl<E: Engine> Driver<E> {
         let mut leased = VecDeque::new();
         self.carry_out(commands, &mut leased);
         let mut inputs = Vec::new();
+        let mut stop_by = None;
         loop {
             let patience = self.core.wake_at().saturating_sub(self.now());
             self.shared.raft.take(&mut inputs, Duration::from_millis(patience));
@@ -95,6 +102,7 @@ impl<E: Engine> Driver<E> {
             }
             for input in inputs.drain(..) {
                 match input {
+                    RaftInput::Propose(proposal) if stop_by.is_some() => self.refuse(&proposal, Error::Stopped),
                     RaftInput::Propose(proposal) => self.waiting.push_back(proposal),
                     RaftInput::Persisted { number } => self.step(Input::Persisted { number }, now),
                     RaftInput::Applied { index, leases } => self.step(Input::Applied { index, leases }, now),
@@ -103,11 +111,16 @@ impl<E: Engine> Driver<E> {
                     RaftInput::TimeToLive { lease, ticket } => self.step(Input::TimeToLive { lease, ticket }, now),
                     RaftInput::Purged { index } => self.step(Input::Purged { index }, now),
                     RaftInput::Room => {}
-                    RaftInput::Stop => return,
+                    RaftInput::Stop => stop_by = Some(now + STOP_WITHIN),
                 }
             }
             self.propose(now);
             self.publish();
+            // What was accepted is finished: it may be durable already, and its clients wait.
+            let idle = self.waiting.is_empty() && self.origins.is_empty();
+            if stop_by.is_some_and(|by| idle || by <= now) {
+                return;
+            }
         }
     }
 
@@ -142,6 +155,7 @@ impl<E: Engine> Driver<E> {
             };
             let mut proposal = self.waiting.pop_front().expect("it was looked at above");
             proposal.admitted = None;
+            self.revocations -= usize::from(proposal.origin.is_none());
             leased.push_back((proposal, lease));
         }
         self.shared.counts.proposals_pending.store(self.waiting.len() as u64, Ordering::Relaxed);
@@ -170,10 +184,7 @@ impl<E: Engine> Driver<E> {
                         Rejected::Transferring => Error::LeaderChanged,
                     };
                     for (proposal, _) in leased.drain(..) {
-                        self.shared.counts.proposals_failed.fetch_add(1, Ordering::Relaxed);
-                        if let Some(ticket) = proposal.origin {
-                            self.reply(ticket, Reply::Rejected(error.clone()));
-                        }
+                        self.refuse(&proposal, error.clone());
                     }
                 }
                 Command::Persist { number, first, last, hard_state } => {
@@ -193,9 +204,11 @@ impl<E: Engine> Driver<E> {
                 Command::Renewed { ticket, ttl_seconds } => self.reply(ticket, Reply::Renewed(ttl_seconds)),
                 Command::Remaining { ticket, seconds } => self.reply(ticket, Reply::Remaining(seconds)),
                 Command::Revoke { leases } => {
-                    for id in leases {
+                    // Those that wait already stay few: what is left out is named again.
+                    for id in leases.into_iter().take(REVOCATIONS_MAX - self.revocations) {
                         let proposal = self.revocation(id);
                         self.waiting.push_back(proposal);
+                        self.revocations += 1;
                     }
                 }
                 Command::Changed(status) => {
@@ -216,6 +229,13 @@ impl<E: Engine> Driver<E> {
         let message = prost::Message::encode_to_vec(&request).into();
         let payload = self.shared.envelope(tidegate_kv::Command::LeaseRevoke).seal(message);
         Proposal { payload, admitted: None, origin: None }
+    }
+
+    fn refuse(&mut self, proposal: &Proposal, error: Error) {
+        self.shared.counts.proposals_failed.fetch_add(1, Ordering::Relaxed);
+        if let Some(ticket) = proposal.origin {
+            self.reply(ticket, Reply::Rejected(error));
+        }
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
