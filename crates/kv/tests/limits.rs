@@ -13,8 +13,9 @@ use tidegate_kv::{Command, Config, Envelope, Machine, Step, Sweep};
 
 const KEYS: u8 = 24;
 const KEY_LEN: usize = 128 << 10;
-/// Batch and overlay hold each a copy of a key for its rows: four in the one, one in the other.
-const OPEN_MAX: usize = (4 << 20) + 8 * KEY_LEN;
+/// A full batch, a third of it again in the overlay (which holds a key once where the batch has it three times), and a row
+/// more.
+const OPEN_MAX: usize = (4 << 20) * 4 / 3 + 8 * KEY_LEN;
 
 struct Applied {
     machine: Machine<MapEngine>,
