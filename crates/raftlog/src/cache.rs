@@ -81,6 +81,29 @@ impl TailCache {
         self.lock().by_position.get(&position).map(|slot| slot.entry.clone())
     }
 
+    /// Entries from `from` on, one behind the other and of the terms that `is_current` accepts, while their payloads fit in
+    /// `bytes_max`; the first one whatever its size. Ends at the first one that is not here.
+    pub(crate) fn run(&self, from: LogIndex, bytes_max: usize, is_current: impl Fn(LogPosition) -> bool) -> Vec<Entry> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut next = from;
+        let slots = self.lock();
+        for (position, slot) in slots.by_position.range(LogPosition { index: from, ..LogPosition::default() }..) {
+            if position.index > next {
+                break;
+            }
+            if !is_current(*position) {
+                continue;
+            }
+            bytes += slot.entry.payload.len();
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(slot.entry.clone());
+            next = next.next();
+        }
+        entries
+    }
+
     /// Unpins the entries up to `index`: they are durable and applied, and no peer waits for them. The index never goes back.
     pub fn release_through(&self, index: LogIndex) {
         let mut slots = self.lock();

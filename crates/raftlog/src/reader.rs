@@ -67,11 +67,21 @@ impl LogReader {
         self.next(&mut Walk::new(), index)
     }
 
-    /// Reads entries from `from` on until their payloads have `bytes_max` bytes or the log ends; the first one whatever its size.
+    /// Reads entries from `from` on until their payloads have `bytes_max` bytes, the log ends, or the next one is not where
+    /// the first was, in memory or in its file; the first one whatever its size.
     ///
     /// # Errors
     /// Those of the first entry. An error behind it ends the list: asking again from there tells it.
     pub fn read_range(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, ReadError> {
+        // Those that were just written are all in memory: one look for all of them.
+        let map = read(&self.map);
+        let cached = self.cache.run(from, bytes_max, |position| {
+            position.index > map.base.index && map.term(position.index) == Some(position.term)
+        });
+        drop(map);
+        if !cached.is_empty() {
+            return Ok(cached);
+        }
         let mut walk = Walk::new();
         let first = self.next(&mut walk, from)?;
         let mut bytes = first.payload.len();
