@@ -7,7 +7,7 @@ mod keys;
 mod meta;
 mod version;
 
-pub(crate) use codec::{Reader as FieldReader, put_number, put_signed};
+pub(crate) use codec::{Reader as FieldReader, put_info, put_number, put_signed};
 pub(crate) use event::EventRow;
 pub(crate) use head::HeadRow;
 pub(crate) use keys::{

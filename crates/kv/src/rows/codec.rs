@@ -1,5 +1,7 @@
 //! Numbers in values: LEB128, low seven bits first.
 
+use super::{DELETED, Info};
+
 pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         #[expect(clippy::cast_possible_truncation, reason = "seven bits are taken at a time")]
@@ -13,6 +15,14 @@ pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
 /// Signed numbers are stored as their 64 bits.
 pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {
     put_number(out, number.cast_unsigned());
+}
+
+/// What is neither version nor value; whether it is a deletion stands in the row's flags.
+pub(crate) fn put_info(out: &mut Vec<u8>, info: &Info) {
+    put_signed(out, info.create);
+    put_signed(out, info.version);
+    put_signed(out, info.lease);
+    put_number(out, info.value_len);
 }
 
 /// Takes fields off the front of a row. Never panics, whatever the bytes.
@@ -54,6 +64,16 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    pub(crate) fn info(&mut self, flags: u8) -> Option<Info> {
+        Some(Info {
+            deleted: flags & DELETED != 0,
+            create: self.signed()?,
+            version: self.signed()?,
+            lease: self.signed()?,
+            value_len: self.number()?,
+        })
     }
 
     /// A length and so many bytes.

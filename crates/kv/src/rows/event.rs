@@ -3,8 +3,8 @@
 use tidegate_engine::Space;
 
 use super::{
-    BadRow, DELETED, FieldReader, HAS_PREVIOUS, Info, PREVIOUS_IS_BLOB, ROW_VERSION, VALUE_IS_BLOB, put_number,
-    put_signed,
+    BadRow, DELETED, FieldReader, HAS_PREVIOUS, Info, PREVIOUS_IS_BLOB, ROW_VERSION, VALUE_IS_BLOB, put_info,
+    put_number, put_signed,
 };
 use crate::Version;
 
@@ -33,10 +33,7 @@ impl<'a> EventRow<'a> {
         out.extend_from_slice(&[ROW_VERSION, flags]);
         put_number(out, self.key.len() as u64);
         out.extend_from_slice(self.key);
-        put_signed(out, self.info.create);
-        put_signed(out, self.info.version);
-        put_signed(out, self.info.lease);
-        put_number(out, self.info.value_len);
+        put_info(out, &self.info);
         if let Some((previous, _)) = self.previous {
             put_signed(out, previous.main);
             put_number(out, previous.sub.into());
@@ -55,13 +52,7 @@ impl<'a> EventRow<'a> {
         }
         let flags = fields.byte()?;
         let key = fields.prefixed()?;
-        let info = Info {
-            deleted: flags & DELETED != 0,
-            create: fields.signed()?,
-            version: fields.signed()?,
-            lease: fields.signed()?,
-            value_len: fields.number()?,
-        };
+        let info = fields.info(flags)?;
         let previous = if flags & HAS_PREVIOUS == 0 {
             None
         } else {

@@ -2,7 +2,9 @@
 
 use tidegate_engine::Space;
 
-use super::{BadRow, DELETED, FieldReader, Info, ROW_VERSION, VALUE_IN_HEAD, VALUE_IS_BLOB, put_number, put_signed};
+use super::{
+    BadRow, DELETED, FieldReader, Info, ROW_VERSION, VALUE_IN_HEAD, VALUE_IS_BLOB, put_info, put_number, put_signed,
+};
 use crate::Version;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +32,7 @@ impl<'a> HeadRow<'a> {
         out.extend_from_slice(&[ROW_VERSION, flags]);
         put_signed(out, self.at.main);
         put_number(out, self.at.sub.into());
-        put_signed(out, self.info.create);
-        put_signed(out, self.info.version);
-        put_signed(out, self.info.lease);
-        put_number(out, self.info.value_len);
+        put_info(out, &self.info);
         out.extend_from_slice(self.value.unwrap_or_default());
     }
 
@@ -48,13 +47,7 @@ impl<'a> HeadRow<'a> {
         }
         let flags = fields.byte()?;
         let at = Version { main: fields.signed()?, sub: fields.sub()? };
-        let info = Info {
-            deleted: flags & DELETED != 0,
-            create: fields.signed()?,
-            version: fields.signed()?,
-            lease: fields.signed()?,
-            value_len: fields.number()?,
-        };
+        let info = fields.info(flags)?;
         let value = (flags & VALUE_IN_HEAD != 0).then_some(fields.0);
         if value.is_some_and(|value| value.len() as u64 != info.value_len) {
             return None;

@@ -2,7 +2,7 @@
 
 use tidegate_engine::Space;
 
-use super::{BadRow, DELETED, FieldReader, Info, ROW_VERSION, VALUE_IS_BLOB, put_number, put_signed};
+use super::{BadRow, DELETED, FieldReader, Info, ROW_VERSION, VALUE_IS_BLOB, put_info};
 use crate::Version;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +16,7 @@ impl VersionRow {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let flags = if self.info.deleted { DELETED } else { 0 } | if self.blob { VALUE_IS_BLOB } else { 0 };
         out.extend_from_slice(&[ROW_VERSION, flags]);
-        put_signed(out, self.info.create);
-        put_signed(out, self.info.version);
-        put_signed(out, self.info.lease);
-        put_number(out, self.info.value_len);
+        put_info(out, &self.info);
     }
 
     /// The version itself stands in the last twelve bytes of the row's key.
@@ -40,13 +37,7 @@ impl VersionRow {
             return None;
         }
         let flags = fields.byte()?;
-        let info = Info {
-            deleted: flags & DELETED != 0,
-            create: fields.signed()?,
-            version: fields.signed()?,
-            lease: fields.signed()?,
-            value_len: fields.number()?,
-        };
+        let info = fields.info(flags)?;
         Some(Self { at, info, blob: flags & VALUE_IS_BLOB != 0 })
     }
 }
