@@ -12,10 +12,12 @@
 mod entry;
 mod ops;
 mod overlay;
+mod shape;
+mod single;
 mod sweep;
 mod txn;
 
-pub use self::{entry::range_spec, sweep::Sweep};
+pub use self::{shape::range_spec, sweep::Sweep};
 
 use std::sync::Arc;
 

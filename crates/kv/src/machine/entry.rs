@@ -5,50 +5,24 @@ use prost::Message;
 use tidegate_api::{
     Error, KeyRange,
     pb::etcdserverpb::{
-        AlarmMember, AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseRevokeRequest, Member, PutRequest,
-        RangeRequest, TxnRequest, alarm_request::AlarmAction,
+        AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseRevokeRequest, Member, PutRequest, TxnRequest,
     },
 };
 use tidegate_base::{LogPosition, Payload};
 use tidegate_engine::{Engine, Order};
 
-use super::{Fatal, Machine, Step, ops::Recorder};
+use super::{
+    Fatal, Machine, Step,
+    ops::Recorder,
+    shape::{Op, Shape, delete_op, nest, oldest_recipe, range_spec},
+};
 use crate::{
     Answer, Bound, Command, DeleteAnswer, Envelope, LeaseChange, OpAnswer, Outcome, PreviousPair, PutAnswer,
-    RangeAnswer, RangeSpec, TxnAnswer, Version,
+    RangeAnswer, RangeSpec, Version,
     reader::head_span,
-    rows::{CursorKind, OpCursor, alarm_key, lease_key, member_key, put_signed},
+    rows::{CursorKind, OpCursor, lease_key, member_key},
     watch::RevisionBuilder,
 };
-
-/// An operation that an entry executes. A transaction is the list of them along its path.
-#[derive(Debug)]
-pub(super) enum Op {
-    Put(PutRequest),
-    Delete { range: KeyRange, previous: bool },
-    Range(RangeRequest),
-    Revoke(i64),
-}
-
-/// How the answers of the operations are nested.
-#[derive(Debug)]
-pub(super) enum Shape {
-    Single,
-    Txn(TxnShape),
-}
-
-#[derive(Debug)]
-pub(super) struct TxnShape {
-    pub(super) succeeded: bool,
-    pub(super) responses: Vec<OpShape>,
-}
-
-#[derive(Debug)]
-pub(super) enum OpShape {
-    /// The next operation's answer.
-    Op,
-    Txn(TxnShape),
-}
 
 /// An entry under way.
 pub(super) struct Entry {
@@ -323,58 +297,7 @@ impl<E: Engine> Machine<E> {
         }
     }
 
-    fn grant(&mut self, position: LogPosition, request: u64, id: i64, ttl_seconds: i64) -> Result<Step, Fatal> {
-        let key = lease_key(id).to_vec();
-        if self.state(&key)?.is_some() {
-            return Ok(self.done(position, request, Err(Error::LeaseExist)));
-        }
-        let mut row = vec![1];
-        put_signed(&mut row, ttl_seconds);
-        put_signed(&mut row, 0);
-        self.put_state(key, row);
-        let Step::Done(mut outcome) = self.done(position, request, Ok(Answer::LeaseGrant { id, ttl_seconds })) else {
-            unreachable!("done is done")
-        };
-        outcome.leases.push(LeaseChange::Granted { id, ttl_seconds });
-        Ok(Step::Done(outcome))
-    }
-
-    fn compaction(&mut self, position: LogPosition, request: u64, revision: i64) -> Step {
-        if revision <= self.meta.compacted {
-            return self.done(position, request, Err(Error::Compacted));
-        }
-        if revision > self.meta.visible {
-            return self.done(position, request, Err(Error::FutureRev));
-        }
-        self.meta.compacted = revision;
-        let Step::Done(mut outcome) = self.done(position, request, Ok(Answer::Compaction)) else {
-            unreachable!("done is done")
-        };
-        outcome.compacted = Some(revision);
-        Step::Done(outcome)
-    }
-
-    fn alarm(&mut self, position: LogPosition, request: u64, alarm: &AlarmRequest) -> Result<Step, Fatal> {
-        let kind = u8::try_from(alarm.alarm).unwrap_or_default();
-        let key = alarm_key(alarm.member_id, kind).to_vec();
-        let raised = AlarmMember { member_id: alarm.member_id, alarm: alarm.alarm };
-        let alarms = match alarm.action() {
-            AlarmAction::Get => Vec::new(),
-            AlarmAction::Activate if kind == 0 => Vec::new(),
-            AlarmAction::Activate => {
-                self.put_state(key, vec![1]);
-                vec![raised]
-            }
-            AlarmAction::Deactivate if self.state(&key)?.is_some() => {
-                self.delete_state(key);
-                vec![raised]
-            }
-            AlarmAction::Deactivate => Vec::new(),
-        };
-        Ok(self.done(position, request, Ok(Answer::Alarm(alarms))))
-    }
-
-    fn done(&mut self, position: LogPosition, request_id: u64, result: Result<Answer, Error>) -> Step {
+    pub(super) fn done(&mut self, position: LogPosition, request_id: u64, result: Result<Answer, Error>) -> Step {
         self.meta.applied = position;
         Step::Done(Box::new(Outcome {
             request_id,
@@ -386,49 +309,5 @@ impl<E: Engine> Machine<E> {
             compacted: None,
             pin: None,
         }))
-    }
-}
-
-pub(super) fn delete_op(delete: DeleteRangeRequest) -> Op {
-    Op::Delete { range: KeyRange::new(delete.key, delete.range_end), previous: delete.prev_kv }
-}
-
-/// What a `RangeRequest` reads at `bound`. The keys are copied: the answer outlives the request's buffer.
-pub fn range_spec(request: &RangeRequest, bound: Bound) -> RangeSpec {
-    use tidegate_api::pb::etcdserverpb::range_request::SortOrder;
-    let order = if request.sort_order() == SortOrder::Descend { Order::Descending } else { Order::Ascending };
-    RangeSpec {
-        range: KeyRange::new(request.key.clone(), request.range_end.clone()).detached(),
-        bound,
-        order,
-        limit: u64::try_from(request.limit).unwrap_or(0),
-        keys_only: request.keys_only,
-        count_only: request.count_only,
-    }
-}
-
-fn nest(shape: TxnShape, answers: &mut impl Iterator<Item = OpAnswer>) -> TxnAnswer {
-    let responses = shape.responses.into_iter().filter_map(|response| match response {
-        OpShape::Op => answers.next(),
-        OpShape::Txn(inner) => Some(OpAnswer::Txn(nest(inner, answers))),
-    });
-    TxnAnswer { succeeded: shape.succeeded, responses: responses.collect() }
-}
-
-/// The oldest revision that the answer's recipes read.
-fn oldest_recipe(result: &Result<Answer, Error>) -> Option<i64> {
-    fn of_op(op: &OpAnswer) -> Option<i64> {
-        match op {
-            OpAnswer::Range(range) => Some(range.spec.bound.revision()),
-            OpAnswer::Put(put) => put.previous.as_ref().map(|previous| previous.bound.revision()),
-            OpAnswer::Delete(delete) => delete.previous.as_ref().map(|spec| spec.bound.revision()),
-            OpAnswer::Txn(txn) => txn.responses.iter().filter_map(of_op).min(),
-        }
-    }
-    match result.as_ref().ok()? {
-        Answer::Put(put) => put.previous.as_ref().map(|previous| previous.bound.revision()),
-        Answer::Delete(delete) => delete.previous.as_ref().map(|spec| spec.bound.revision()),
-        Answer::Txn(txn) => txn.responses.iter().filter_map(of_op).min(),
-        _ => None,
     }
 }

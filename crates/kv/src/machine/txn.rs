@@ -10,7 +10,7 @@ use tidegate_engine::Engine;
 
 use super::{
     Fatal, Machine,
-    entry::{Op, OpShape, TxnShape, delete_op},
+    shape::{Op, OpShape, TxnShape, delete_op},
 };
 use crate::{Bound, reader::matches, rows::lease_key};
 
