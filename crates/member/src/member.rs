@@ -1,6 +1,9 @@
 //! Starts a member from its disk, and stops it.
 
-use std::{any::Any, cell::RefCell, collections::VecDeque, io, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    any::Any, cell::RefCell, collections::VecDeque, io, path::PathBuf, rc::Rc, sync::Arc, thread::JoinHandle,
+    time::Duration,
+};
 
 use tidegate_api::pb::etcdserverpb::Member as MemberMessage;
 use tidegate_base::{Budget, Holder, LogIndex, LogPosition, clock};
@@ -32,8 +35,8 @@ const READY_WITHIN: Duration = Duration::from_secs(600);
 pub enum StartError {
     #[error(transparent)]
     Store(#[from] tidegate_kv::OpenError),
-    #[error("{0}")]
-    Log(#[from] tidegate_raftlog::OpenError),
+    #[error("{}: {error}", dir.display())]
+    Log { dir: PathBuf, error: tidegate_raftlog::OpenError },
     #[error("{action}: {error}")]
     Io { action: &'static str, error: io::Error },
     #[error("the system gives no random numbers: {0}")]
@@ -83,7 +86,8 @@ impl<E: Engine> Member<E> {
         let expect = Expect { applied: applied.index, last_least: needed };
         let seed = random()?;
         let (log, log_reader, recovered) =
-            Log::open(&disk, &log_dir, tidegate_raftlog::Config::new(random()?), expect, &tail)?;
+            Log::open(&disk, &log_dir, tidegate_raftlog::Config::new(random()?), expect, &tail)
+                .map_err(|error| StartError::Log { dir: log_dir.clone(), error })?;
         data_dir.sync()?;
         if let Some(cut) = &recovered.cut {
             tracing::warn!(file = %cut.file, offset = cut.offset, "the log's torn tail was cut: it was never acknowledged");

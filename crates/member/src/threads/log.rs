@@ -77,14 +77,16 @@ impl<E: Engine> Logger<E> {
             self.append(&mut group, group_state);
             if let Some(number) = persisted {
                 self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
-                self.log.sync().unwrap_or_else(|error| fail("the log cannot be made durable", &error));
+                if let Err(error) = self.log.sync() {
+                    self.broken("the log cannot be made durable", &error);
+                }
                 self.shared.raft.push(RaftInput::Persisted { number });
                 match self.log.prepare_spare() {
                     Ok(()) => {}
                     Err(error @ LogError::NoSpace { .. }) => {
                         tracing::warn!(error = %error, "no space for the next log segment");
                     }
-                    Err(error) => fail("the log cannot be prepared", &error),
+                    Err(error) => self.broken("the log cannot be prepared", &error),
                 }
             }
             if stop {
@@ -94,6 +96,12 @@ impl<E: Engine> Logger<E> {
                 return;
             }
         }
+    }
+
+    /// Ends the process; the error names the file, this its directory.
+    fn broken(&self, what: &str, error: &LogError) -> ! {
+        let dir = self.shared.config.data_dir.join("log");
+        fail(&format!("{what} in {}", dir.display()), error)
     }
 
     fn append(&mut self, group: &mut Vec<Entry>, hard_state: Option<tidegate_raft::HardState>) {
@@ -107,7 +115,9 @@ impl<E: Engine> Logger<E> {
             // A commit index may only name what is in the log.
             commit: state.commit.min(last),
         });
-        self.log.append(group, hard_state).unwrap_or_else(|error| fail("the log cannot be written", &error));
+        if let Err(error) = self.log.append(group, hard_state) {
+            self.broken("the log cannot be written", &error);
+        }
         self.appended += group.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
         group.clear();
         if self.marks.back().is_none_or(|(_, bytes)| self.appended - bytes >= MARK_EVERY) {
@@ -129,7 +139,10 @@ impl<E: Engine> Logger<E> {
         }
         let up_to = up_to.min(flushed);
         if up_to.0 > 0 {
-            let purged = self.log.purge(up_to).unwrap_or_else(|error| fail("the log cannot be purged", &error));
+            let purged = match self.log.purge(up_to) {
+                Ok(purged) => purged,
+                Err(error) => self.broken("the log cannot be purged", &error),
+            };
             if purged > 0 {
                 let index = self.reader.bounds().0.index;
                 self.shared.raft.push(RaftInput::Purged { index });
