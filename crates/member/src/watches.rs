@@ -16,6 +16,7 @@ use tidegate_engine::Engine;
 use tidegate_kv::watch::{Config, CreateSpec, Done, Frame, Hub, Job, Piece, RevisionEvents, StreamId};
 use tokio::sync::Notify;
 
+use self::read::{Slice, Walk};
 use crate::{shared::Shared, threads::Lane};
 
 /// How often the hub hears of time: the grain of progress notifications.
@@ -87,8 +88,17 @@ impl<E: Engine> crate::local::Local<E> {
 
     async fn read(self: Rc<Self>, job: Job) {
         let id = job.id;
-        let reader = self.shared.reader.clone();
-        let done = self.shared.work.run(Lane::Read, move || read::run(&reader, job)).await.unwrap_or(Done::Failed);
+        let mut walk = Walk::new(job);
+        let done = loop {
+            let reader = self.shared.reader.clone();
+            let slice = move || walk.step(&reader, &mut Slice::begin());
+            match self.shared.work.run(Lane::Read, slice).await {
+                // Behind the reads that came meanwhile.
+                Ok(Ok(rest)) if self.watches.hub.borrow().is_wanted(id) => walk = rest,
+                Ok(Ok(_)) | Err(_) => break Done::Failed,
+                Ok(Err(done)) => break done,
+            }
+        };
         self.watches.hub.borrow_mut().done(id, done);
         self.pump();
     }

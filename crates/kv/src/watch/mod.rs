@@ -13,6 +13,9 @@
 //!                              ▲               cursor (next revision) ─► job ─► engine ─► done ─► queue
 //!                              └── joins again when the cursor has reached the last revision ──────┘
 //! ```
+//! A revision too large to be handed round tells its keys while these fit, and sends only the watches that look at one of
+//! them to their cursors. There compaction can end a watch: none must go there for what happened to other keys.
+//!
 //! How a driver uses it, on the thread that owns the streams: it feeds inputs ([`Hub::create`], [`Hub::publish`],
 //! [`Hub::skip_to`], [`Hub::compact`], [`Hub::tick`], [`Hub::room`], [`Hub::done`] …), and after each of them takes
 //! [`Hub::next_job`] and [`Hub::next_ready`] until there is none. While a client takes bytes it asks for
