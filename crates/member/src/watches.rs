@@ -88,7 +88,7 @@ impl<E: Engine> crate::local::Local<E> {
 
     async fn read(self: Rc<Self>, job: Job) {
         let id = job.id;
-        let mut walk = Walk::new(job);
+        let mut walk = Walk::new(job.work, job.bytes_max);
         let done = loop {
             let reader = self.shared.reader.clone();
             let slice = move || walk.step(&reader, &mut Slice::begin());

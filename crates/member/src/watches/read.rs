@@ -1,5 +1,8 @@
 //! Reads for the hub, on a work thread, in bounded slices: what a read knows so far is kept between them, and no iterator.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 use tidegate_base::clock;
@@ -7,8 +10,8 @@ use tidegate_engine::{Engine, Tier};
 use tidegate_kv::{
     Bound, Found, Info, KeyEvent, ReadError, Reader, StoredEvent, Version,
     watch::{
-        Ask, Done, EventKind, EventRef, Full, Job, KeySpan, Measurer, PairRef, PairShape, RevisionBuilder,
-        RevisionEvents, Scope, Spans, Work,
+        Ask, Done, EventKind, EventRef, Full, KeySpan, Measurer, PairRef, PairShape, RevisionBuilder, RevisionEvents,
+        Scope, Spans, Work,
     },
 };
 
@@ -54,9 +57,9 @@ enum Kind {
 }
 
 impl Walk {
-    pub(super) fn new(job: Job) -> Self {
-        let bytes_max = job.bytes_max;
-        match job.work {
+    /// `bytes_max`: most bytes of the events in its result.
+    pub(super) fn new(work: Work, bytes_max: usize) -> Self {
+        match work {
             Work::CatchUp { scope, from, to, previous } => {
                 let collector = Collector::new(bytes_max);
                 let kind = match scope {
