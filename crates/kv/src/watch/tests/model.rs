@@ -316,6 +316,9 @@ impl Model {
                 client.idle = false;
             }
         }
+        while let Some(accepting) = self.world.hub.next_accepting() {
+            assert!(self.world.hub.accepts(accepting), "a stream that may read requests is named");
+        }
     }
 
     fn read_some(&mut self) {

@@ -445,9 +445,27 @@ fn requests_are_not_accepted_while_answers_wait() {
         sent += 1;
     }
     assert_eq!(sent, config::ANSWERS_MAX);
+    assert_eq!(world.hub.next_accepting(), None);
     world.next(stream).unwrap();
+    assert_eq!((world.hub.next_accepting(), world.hub.next_accepting()), (Some(stream), None));
     assert!(world.hub.accepts(stream));
     assert_eq!(world.all(stream).len(), sent as usize - 1);
+}
+
+/// Requests for progress that end without an answer make room as well, though no frame is taken.
+#[test]
+fn a_stream_is_named_when_requests_end_without_an_answer() {
+    let (mut world, stream) = world();
+    world.create(stream, &watch("a", ""));
+    check(&mut world, stream, &["@1 #0 created"]);
+    world.store.commit(&[(b"a", Some(vec![1]))]);
+    while world.hub.accepts(stream) {
+        world.hub.progress_request(stream, 2);
+    }
+    assert_eq!(world.hub.next_accepting(), None);
+    world.hub.skip_to(2);
+    assert_eq!(world.hub.next_accepting(), Some(stream));
+    assert!(world.hub.accepts(stream));
 }
 
 #[test]
