@@ -66,12 +66,13 @@ impl Hub {
             }
             (Flight::CatchUp { watches, streams, .. } | Flight::Sizes { watches, streams, .. }, done) => {
                 self.end(&streams);
-                for watch in watches {
-                    if let Some(next) = self.watch(watch).map(|watch| watch.next) {
-                        self.put_back(watch.slot, next);
-                    }
+                let alive: Vec<(u32, i64)> =
+                    watches.iter().filter_map(|watch| Some((watch.slot, self.watch(*watch)?.next))).collect();
+                let given_up = alive.is_empty();
+                for (slot, next) in alive {
+                    self.put_back(slot, next);
                 }
-                if matches!(done, Done::Compacted(_)) {
+                if given_up || matches!(done, Done::Compacted(_)) {
                     streams.iter().for_each(|stream| self.line_up(*stream, false));
                 }
             }
@@ -195,6 +196,7 @@ impl Hub {
     }
 
     fn size_known(&mut self, id: StreamId, measured: (WatchRef, i64, u32), done: Done) {
+        let given_up = self.watch(measured.0).is_none();
         let Some(stream) = self.stream_mut(id) else { return };
         stream.measuring = false;
         if let Some(Item::Large { watch, revision, from_sub, size, .. }) = stream.queue.front_mut()
@@ -204,6 +206,8 @@ impl Hub {
                 Done::Measured(sizes) => *size = sizes.first().copied(),
                 // Compaction is told already: the item goes back to the cursor when it is looked at again.
                 Done::Compacted(_) => {}
+                // It will be skipped.
+                _ if given_up => {}
                 _ => return self.starve(id),
             }
         }

@@ -331,6 +331,24 @@ fn an_answer_larger_than_a_message_is_sent_in_fragments() {
 }
 
 #[test]
+fn a_read_for_nobody_is_given_up_and_the_next_one_begins() {
+    let (mut world, stream) = world();
+    world.put("a", "1");
+    world.put("b", "1");
+    world.create(stream, &CreateSpec { start_revision: 2, ..watch("a", "") });
+    // Not to be read in one with the other.
+    world.create(stream, &CreateSpec { start_revision: 2, prev_kv: true, ..watch("b", "") });
+    assert!(world.hub.next_frame(stream).is_some() && world.hub.next_frame(stream).is_some());
+    assert!(world.hub.next_frame(stream).is_none());
+    let job = world.hub.next_job().unwrap();
+    assert!(world.hub.is_wanted(job.id) && world.hub.next_job().is_none());
+    world.hub.cancel(stream, 0, 3);
+    assert!(!world.hub.is_wanted(job.id));
+    world.hub.done(job.id, Done::Failed);
+    check(&mut world, stream, &["@3 #0 canceled", "@3 #1 +b:3"]);
+}
+
+#[test]
 fn a_revision_told_by_number_only_is_read_and_streamed() {
     let (mut world, stream) = world();
     world.live_bytes_max = 10_000;
