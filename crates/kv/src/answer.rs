@@ -88,7 +88,7 @@ pub struct Outcome {
     pub changed: bool,
     /// The error is the client's: every member gives the same.
     pub result: Result<Answer, Error>,
-    /// Events for watchers, when they were asked for, fit, and the entry changed anything.
+    /// Events for watchers, when they were asked for and the entry changed anything: what fits of them.
     pub events: Option<crate::watch::RevisionBuilder>,
     pub leases: Vec<LeaseChange>,
     /// A compaction to this revision took effect.

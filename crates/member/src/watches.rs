@@ -16,6 +16,7 @@ use tidegate_engine::Engine;
 use tidegate_kv::watch::{Config, CreateSpec, Done, Frame, Hub, Job, Piece, RevisionEvents, StreamId};
 use tokio::sync::Notify;
 
+use self::read::{Slice, Walk};
 use crate::{shared::Shared, threads::Lane};
 
 /// How often the hub hears of time: the grain of progress notifications.
@@ -23,8 +24,17 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Watches {
     hub: Rc<RefCell<Hub>>,
-    ready: RefCell<HashMap<StreamId, Rc<Notify>>>,
+    bells: RefCell<HashMap<StreamId, Rc<Bells>>>,
     epoch: Instant,
+}
+
+/// What the tasks of a stream wait for.
+#[derive(Default)]
+struct Bells {
+    /// There may be something to send.
+    ready: Notify,
+    /// The next request may be read.
+    accepting: Notify,
 }
 
 impl Watches {
@@ -34,7 +44,7 @@ impl Watches {
         let config =
             Config::new(&member.limits, threads, member.cluster_id, member.member_id, member.request_bytes_max);
         let hub = Hub::new(config, &shared.budget, shared.reader.visible(), shared.reader.compacted());
-        Self { hub: Rc::new(RefCell::new(hub)), ready: RefCell::default(), epoch: clock::now() }
+        Self { hub: Rc::new(RefCell::new(hub)), bells: RefCell::default(), epoch: clock::now() }
     }
 
     pub(crate) fn publish(&self, events: &Arc<RevisionEvents>) {
@@ -71,7 +81,8 @@ impl<E: Engine> crate::local::Local<E> {
         }
     }
 
-    /// Starts the reads that the hub wants, and wakes the streams that have something to send. After every input.
+    /// Starts the reads that the hub wants, and wakes the streams that have something to send or may read requests again.
+    /// After every input.
     pub(crate) fn pump(self: &Rc<Self>) {
         loop {
             let Some(job) = self.watches.hub.borrow_mut().next_job() else { break };
@@ -79,16 +90,31 @@ impl<E: Engine> crate::local::Local<E> {
         }
         loop {
             let Some(stream) = self.watches.hub.borrow_mut().next_ready() else { break };
-            if let Some(ready) = self.watches.ready.borrow().get(&stream) {
-                ready.notify_one();
+            if let Some(bells) = self.watches.bells.borrow().get(&stream) {
+                bells.ready.notify_one();
+            }
+        }
+        loop {
+            let Some(stream) = self.watches.hub.borrow_mut().next_accepting() else { break };
+            if let Some(bells) = self.watches.bells.borrow().get(&stream) {
+                bells.accepting.notify_one();
             }
         }
     }
 
     async fn read(self: Rc<Self>, job: Job) {
         let id = job.id;
-        let reader = self.shared.reader.clone();
-        let done = self.shared.work.run(Lane::Read, move || read::run(&reader, job)).await.unwrap_or(Done::Failed);
+        let mut walk = Walk::new(job.work, job.bytes_max);
+        let done = loop {
+            let reader = self.shared.reader.clone();
+            let slice = move || walk.step(&reader, &mut Slice::begin());
+            match self.shared.work.run(Lane::Read, slice).await {
+                // Behind the reads that came meanwhile.
+                Ok(Ok(rest)) if self.watches.hub.borrow().is_wanted(id) => walk = rest,
+                Ok(Ok(_)) | Err(_) => break Done::Failed,
+                Ok(Err(done)) => break done,
+            }
+        };
         self.watches.hub.borrow_mut().done(id, done);
         self.pump();
     }
@@ -101,9 +127,9 @@ impl<E: Engine> crate::local::Local<E> {
         let now = self.watches.now();
         let stream =
             self.watches.hub.borrow_mut().open_stream(now, every + jitter).map_err(|_| Error::TooManyRequests)?;
-        let ready = Rc::new(Notify::new());
-        self.watches.ready.borrow_mut().insert(stream, Rc::clone(&ready));
-        Ok(WatchStream { local: Rc::clone(self), stream, ready, counted: std::cell::Cell::new(false) })
+        let bells = Rc::<Bells>::default();
+        self.watches.bells.borrow_mut().insert(stream, Rc::clone(&bells));
+        Ok(WatchStream { local: Rc::clone(self), stream, bells, counted: std::cell::Cell::new(false) })
     }
 }
 
@@ -111,7 +137,7 @@ impl<E: Engine> crate::local::Local<E> {
 pub(crate) struct WatchStream<E: Engine> {
     local: Rc<crate::local::Local<E>>,
     stream: StreamId,
-    ready: Rc<Notify>,
+    bells: Rc<Bells>,
     /// It counts among those for whom apply encodes events.
     counted: std::cell::Cell<bool>,
 }
@@ -123,9 +149,11 @@ impl<E: Engine> WatchStream<E> {
         result
     }
 
-    /// Whether the next request may be read: answers to the last ones are not too many.
-    pub(crate) fn accepts(&self) -> bool {
-        self.local.watches.hub.borrow().accepts(self.stream)
+    /// Waits until the next request may be read: answers to the last ones are not too many.
+    pub(crate) async fn accepting(&self) {
+        while !self.local.watches.hub.borrow_mut().accepts(self.stream) {
+            self.bells.accepting.notified().await;
+        }
     }
 
     pub(crate) fn create(&self, spec: &CreateSpec) {
@@ -155,9 +183,9 @@ impl<E: Engine> WatchStream<E> {
         self.with(|hub| hub.progress_request(self.stream, visible));
     }
 
-    /// Waits until the stream may have something to send, or may take requests again.
+    /// Waits until the stream may have something to send.
     pub(crate) async fn ready(&self) {
-        self.ready.notified().await;
+        self.bells.ready.notified().await;
     }
 
     pub(crate) fn next_frame(&self) -> Option<Frame> {
@@ -171,7 +199,7 @@ impl<E: Engine> WatchStream<E> {
 
 impl<E: Engine> Drop for WatchStream<E> {
     fn drop(&mut self) {
-        self.local.watches.ready.borrow_mut().remove(&self.stream);
+        self.local.watches.bells.borrow_mut().remove(&self.stream);
         if self.counted.get() {
             self.local.shared.watches.fetch_sub(1, Ordering::SeqCst);
         }

@@ -26,14 +26,14 @@ pub(super) struct Slice<T> {
 
 /// What a change is to watchers, if anybody listens.
 pub(super) struct Recorder {
-    /// `None`: nobody wants events, or they became too many.
+    /// `None`: nobody wants events.
     pub(super) builder: Option<RevisionBuilder>,
 }
 
 impl Recorder {
     fn record(&mut self, event: &EventRef<'_>) {
-        if self.builder.as_mut().is_some_and(|builder| builder.push(event).is_err()) {
-            self.builder = None;
+        if let Some(builder) = &mut self.builder {
+            builder.record(event);
         }
     }
 }

@@ -10,6 +10,10 @@ use super::{
 };
 use tidegate_base::Holder;
 
+/// Most matches of one revision of several events that are queued one by one: beyond it the watches share reads instead.
+/// 4 MiB for a moment; a single event has at most one a watch.
+const MATCHES_MAX: usize = 1 << 19;
+
 impl Watch {
     pub(super) fn wants(&self, kind: EventKind) -> bool {
         match kind {
@@ -24,31 +28,68 @@ impl Watch {
 }
 
 impl Hub {
-    /// Takes the events of the next revision. One that was seen already is ignored; one whose events are not known, or
-    /// that does not follow the last, is as [`Hub::skip_to`].
+    /// Takes the events of the next revision. One that was seen already is ignored. Of one whose keys alone are told, or
+    /// whose events have no room here, the watches that want some of it go to their cursors, and the others go on. One
+    /// that is told by its number, or that does not follow the last, is as [`Hub::skip_to`].
     pub fn publish(&mut self, events: &Arc<RevisionEvents>) {
         let revision = events.revision();
         if revision <= self.last {
             return;
         }
-        if revision != self.last + 1 || !events.is_known() || !self.remember(events) {
+        if revision != self.last + 1 || !events.tells_keys() {
             return self.skip_to(revision);
         }
-        self.last = revision;
+        if !events.is_known() || !self.remember(events) {
+            return self.pass_by(events);
+        }
         let mut found = std::mem::take(&mut self.scratch);
         for event in 0..events.len() {
             let number = u32::try_from(event).expect("1 MiB has fewer than 2^32 events");
             self.index.stab(events.key(event), |slot| found.push((slot, number)));
+            if found.len() > MATCHES_MAX && events.len() > 1 {
+                return self.pass_by(events);
+            }
         }
         if events.len() > 1 {
             found.sort_unstable();
         }
+        self.last = revision;
         for matches in found.chunk_by(|a, b| a.0 == b.0) {
             self.offer(matches[0].0, events, matches);
         }
         found.clear();
         found.shrink_to(1 << 14);
         self.scratch = found;
+        self.settle_progress();
+    }
+
+    /// Sends the live watches that want some of the next revision to their cursors: it is read for them.
+    fn pass_by(&mut self, events: &RevisionEvents) {
+        let revision = events.revision();
+        self.last = revision;
+        self.ring.gap(revision);
+        let live = self.watches.len() - self.stats.behind;
+        let mut found = Vec::new();
+        let Self { index, watches, .. } = self;
+        for (kind, key) in events.keys() {
+            if found.len() == live {
+                break;
+            }
+            index.stab(key, |slot| {
+                if let Some(watch) = watches.get_mut(slot)
+                    && watch.state == State::Live
+                    && watch.next <= revision
+                    && watch.wants(kind)
+                {
+                    // Behind the revision until it falls back to it, so that it is found once.
+                    watch.next = revision + 1;
+                    found.push(slot);
+                }
+            });
+        }
+        for slot in found {
+            self.fall_behind(slot, revision);
+        }
         self.settle_progress();
     }
 
@@ -143,8 +184,8 @@ impl Hub {
         }
     }
 
-    /// The store went on to `visible`, and what changed is not told: the thread's queue was full, a revision was too
-    /// large, or a snapshot was installed. Every watch that was in sync goes to its cursor.
+    /// The store went on to `visible`, and what changed is not told: the thread's queue was full, not even the keys of a
+    /// revision could be handed round, or a snapshot was installed. Every watch that was in sync goes to its cursor.
     pub fn skip_to(&mut self, visible: i64) {
         if visible <= self.last {
             return;

@@ -64,6 +64,7 @@ impl Hub {
                 Next::Wait => break None,
             }
         };
+        self.let_in(id);
         self.line_up(id, true);
         if frame.is_none() {
             self.stream_mut(id)?.hungry = true;

@@ -81,6 +81,8 @@ pub struct Hub {
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) held: Vec<Held>,
     pub(super) ready: VecDeque<StreamId>,
+    /// Streams that may read requests again.
+    pub(super) accepting: VecDeque<StreamId>,
     /// Streams whose frame found no room in the budget, or whose read failed.
     pub(super) starved: Vec<StreamId>,
     pub(super) progress_waiting: Vec<StreamId>,
@@ -114,6 +116,7 @@ impl Hub {
             flights: BTreeMap::new(),
             held: Vec::new(),
             ready: VecDeque::new(),
+            accepting: VecDeque::new(),
             starved: Vec::new(),
             progress_waiting: Vec::new(),
             serial: 0,

@@ -118,21 +118,24 @@ pub enum Done {
 
 /// Sums one pass over a revision for all asks of [`Work::Measure`]. O(log asks + matches) an event.
 #[derive(Debug)]
-pub struct Measurer<'a> {
-    asks: &'a [Ask],
+pub struct Measurer {
+    asks: Vec<Ask>,
     sizes: Vec<Size>,
     index: Index,
     any_previous: bool,
+    /// Answers that are not full.
+    open: usize,
 }
 
-impl<'a> Measurer<'a> {
-    pub fn new(asks: &'a [Ask]) -> Self {
+impl Measurer {
+    pub fn new(asks: Vec<Ask>) -> Self {
         let mut index = Index::default();
-        for (slot, ask) in (0..).zip(asks) {
+        for (slot, ask) in (0..).zip(&asks) {
             index.insert(&ask.span, slot);
         }
         let any_previous = asks.iter().any(|ask| ask.previous);
-        Self { asks, sizes: vec![Size::default(); asks.len()], index, any_previous }
+        let open = asks.len();
+        Self { sizes: vec![Size::default(); open], asks, index, any_previous, open }
     }
 
     /// Whether the length of the event's previous pair is needed.
@@ -142,17 +145,18 @@ impl<'a> Measurer<'a> {
 
     /// Whether every answer is full: what follows in the revision changes nothing.
     pub fn is_full(&self) -> bool {
-        self.sizes.iter().all(|size| size.next.is_some())
+        self.open == 0
     }
 
     /// Takes the next event, in order of subs.
     pub fn event(&mut self, kind: EventKind, sub: u32, key: &[u8], pair: &PairShape, previous: Option<&PairShape>) {
-        let Self { asks, sizes, index, .. } = self;
+        let Self { asks, sizes, index, open, .. } = self;
         index.stab(key, |slot| {
             let (ask, size) = (&asks[slot as usize], &mut sizes[slot as usize]);
-            if ask.takes(kind) {
+            if ask.takes(kind) && size.next.is_none() {
                 let previous = previous.filter(|_| ask.previous);
-                size.add(event_field_len(kind, pair, previous), sub, ask.bytes_max);
+                let taken = size.add(event_field_len(kind, pair, previous), sub, ask.bytes_max);
+                *open -= usize::from(!taken);
             }
         });
     }

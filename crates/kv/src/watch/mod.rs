@@ -13,12 +13,15 @@
 //!                              ▲               cursor (next revision) ─► job ─► engine ─► done ─► queue
 //!                              └── joins again when the cursor has reached the last revision ──────┘
 //! ```
+//! A revision too large to be handed round tells its keys while these fit, and sends only the watches that look at one of
+//! them to their cursors. There compaction can end a watch: none must go there for what happened to other keys.
+//!
 //! How a driver uses it, on the thread that owns the streams: it feeds inputs ([`Hub::create`], [`Hub::publish`],
 //! [`Hub::skip_to`], [`Hub::compact`], [`Hub::tick`], [`Hub::room`], [`Hub::done`] …), and after each of them takes
-//! [`Hub::next_job`] and [`Hub::next_ready`] until there is none. While a client takes bytes it asks for
-//! [`Hub::next_frame`], and for [`Hub::next_piece`] as long as a frame has `more`; without a frame it waits until the
-//! stream is named ready. Jobs run anywhere and end in any order. It reads a stream's next request only while
-//! [`Hub::accepts`] says so. Two calls belong to the moment of a request: the store's visible and compacted revision are
+//! [`Hub::next_job`], [`Hub::next_ready`] and [`Hub::next_accepting`] until there is none. While a client takes bytes it
+//! asks for [`Hub::next_frame`], and for [`Hub::next_piece`] as long as a frame has `more`; without a frame it waits until
+//! the stream is named ready. Jobs run anywhere and end in any order. It reads a stream's next request only while
+//! [`Hub::accepts`] says so, or after the stream is named. Two calls belong to the moment of a request: the store's visible and compacted revision are
 //! read after the request came, and the thread's feed is connected before the hub is made.
 
 mod catch_up;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_base::Holder;
 
 use super::{
-    config::{ANSWERS_MAX, CreateSpec, DUPLICATE_ID, EMPTY_RANGE, NEGATIVE_START, STREAM_BYTES, TOO_MANY, WATCH_BYTES},
+    config::{CreateSpec, DUPLICATE_ID, EMPTY_RANGE, NEGATIVE_START, STREAM_BYTES, TOO_MANY, WATCH_BYTES},
     hub::{Hub, StreamId, TooMany},
     slab::grow_by_eighths,
     span::KeySpan,
@@ -25,10 +25,27 @@ impl Hub {
         Ok(StreamId { slot, generation })
     }
 
-    /// Whether the stream's next request may be read. Requests that are read all the same are answered; the bound on
-    /// what waits in the stream is the driver's to keep by this answer.
-    pub fn accepts(&self, stream: StreamId) -> bool {
-        self.stream(stream).is_some_and(|stream| stream.answers + stream.progress_asked < ANSWERS_MAX)
+    /// Whether the stream's next request may be read; if not, [`Hub::next_accepting`] names the stream once it may.
+    /// Requests that are read all the same are answered; the bound on what waits in the stream is the driver's to keep.
+    pub fn accepts(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.stream_mut(id) else { return false };
+        stream.held_off = !stream.has_room();
+        !stream.held_off
+    }
+
+    /// The next stream that may read requests again.
+    pub fn next_accepting(&mut self) -> Option<StreamId> {
+        self.accepting.pop_front()
+    }
+
+    pub(super) fn let_in(&mut self, id: StreamId) {
+        if let Some(stream) = self.stream_mut(id)
+            && stream.held_off
+            && stream.has_room()
+        {
+            stream.held_off = false;
+            self.accepting.push_back(id);
+        }
     }
 
     /// Makes a watch, or answers why not. `visible` and `compacted` are the store's now, read after the request came:
@@ -131,6 +148,7 @@ impl Hub {
         if synced {
             (0..asked).for_each(|_| self.enqueue(id, Item::ProgressAll { epoch, revision: last }));
         }
+        self.let_in(id);
     }
 
     /// Whether a watch of the stream still waits for its first revision.
@@ -171,6 +189,7 @@ impl Hub {
         self.purse.give(charged + STREAM_BYTES);
         self.streams.remove(stream.slot);
         self.waiting.retain(|waiting| *waiting != stream);
+        self.accepting.retain(|accepting| *accepting != stream);
         self.starved.retain(|starved| *starved != stream);
         self.progress_waiting.retain(|waiting| *waiting != stream);
         self.wanted.retain(|wanted| wanted.stream() != Some(stream));

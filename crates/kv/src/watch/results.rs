@@ -9,9 +9,10 @@ use super::{
     config::REPLAY_REVISIONS,
     event::RevisionEvents,
     hub::{Hub, StreamId},
+    index::Index,
     job::{Done, JobId, Size},
     ring::Previous,
-    stream::{Batch, Item, Memory, State, WatchRef},
+    stream::{Batch, Item, Memory, State, Watch, WatchRef},
 };
 
 impl Hub {
@@ -21,6 +22,21 @@ impl Hub {
                 stream.jobs -= 1;
             }
         }
+    }
+
+    /// Whether anybody still waits for what the job reads. One that is not needed any more may be given up as failed.
+    pub fn is_wanted(&self, job: JobId) -> bool {
+        self.flights.get(&job.0).is_some_and(|flight| match flight {
+            Flight::CatchUp { watches, .. } | Flight::Sizes { watches, .. } => {
+                watches.iter().any(|watch| self.watch(*watch).is_some())
+            }
+            Flight::Size { stream, watch, .. } => self.stream(*stream).is_some() && self.watch(*watch).is_some(),
+            Flight::Events { stream, serial, .. } => {
+                let sending = self.stream(*stream).and_then(|stream| stream.sending.as_ref());
+                sending.is_some_and(|sending| sending.serial == *serial)
+            }
+            Flight::Previous { revision } => self.ring.get(*revision).is_some(),
+        })
     }
 
     /// Takes the result of a job. One that does not fit the job counts as failed.
@@ -50,12 +66,13 @@ impl Hub {
             }
             (Flight::CatchUp { watches, streams, .. } | Flight::Sizes { watches, streams, .. }, done) => {
                 self.end(&streams);
-                for watch in watches {
-                    if let Some(next) = self.watch(watch).map(|watch| watch.next) {
-                        self.put_back(watch.slot, next);
-                    }
+                let alive: Vec<(u32, i64)> =
+                    watches.iter().filter_map(|watch| Some((watch.slot, self.watch(*watch)?.next))).collect();
+                let given_up = alive.is_empty();
+                for (slot, next) in alive {
+                    self.put_back(slot, next);
                 }
-                if matches!(done, Done::Compacted(_)) {
+                if given_up || matches!(done, Done::Compacted(_)) {
                     streams.iter().for_each(|stream| self.line_up(*stream, false));
                 }
             }
@@ -116,24 +133,36 @@ impl Hub {
         }
     }
 
-    /// Which of `watches` want an event of `revisions`, by number and sorted.
+    /// Which of `watches` want an event of `revisions`, by number and sorted. A watch is not looked at again once it is
+    /// known to, so it costs O(log watches) an event, however many watches want all of them.
     fn matched(&self, watches: &[WatchRef], revisions: &[RevisionEvents]) -> Vec<u32> {
-        let mut asking: Vec<(u32, bool)> = watches.iter().map(|watch| (watch.slot, false)).collect();
-        asking.sort_unstable();
+        let asking: Vec<(u32, &Watch)> =
+            watches.iter().filter_map(|watch| Some((watch.slot, self.watch(*watch)?))).collect();
+        let mut index = Index::default();
+        for (number, (_, watch)) in (0..).zip(&asking) {
+            index.insert(&watch.span, number);
+        }
+        let (mut matched, mut found) = (Vec::new(), Vec::new());
         for events in revisions {
             for event in 0..events.len() {
-                self.index.stab(events.key(event), |slot| {
-                    if let Ok(at) = asking.binary_search_by_key(&slot, |asks| asks.0)
-                        && let Some(watch) = self.watches.get(slot)
-                        && watch.wants(events.kind(event))
-                        && events.revision() >= watch.next
-                    {
-                        asking[at].1 = true;
+                if matched.len() == asking.len() {
+                    break;
+                }
+                index.stab(events.key(event), |number| {
+                    let watch = asking[number as usize].1;
+                    if watch.wants(events.kind(event)) && events.revision() >= watch.next {
+                        found.push(number);
                     }
                 });
+                for number in found.drain(..) {
+                    let (slot, watch) = asking[number as usize];
+                    index.remove(&watch.span, number);
+                    matched.push(slot);
+                }
             }
         }
-        asking.into_iter().filter(|asks| asks.1).map(|asks| asks.0).collect()
+        matched.sort_unstable();
+        matched
     }
 
     /// Lets a watch join the live feed when it has reached it, or comes close enough for the ring to fill the rest.
@@ -167,6 +196,7 @@ impl Hub {
     }
 
     fn size_known(&mut self, id: StreamId, measured: (WatchRef, i64, u32), done: Done) {
+        let given_up = self.watch(measured.0).is_none();
         let Some(stream) = self.stream_mut(id) else { return };
         stream.measuring = false;
         if let Some(Item::Large { watch, revision, from_sub, size, .. }) = stream.queue.front_mut()
@@ -176,6 +206,8 @@ impl Hub {
                 Done::Measured(sizes) => *size = sizes.first().copied(),
                 // Compaction is told already: the item goes back to the cursor when it is looked at again.
                 Done::Compacted(_) => {}
+                // It will be skipped.
+                _ if given_up => {}
                 _ => return self.starve(id),
             }
         }

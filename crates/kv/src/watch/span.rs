@@ -140,7 +140,7 @@ struct Merged {
 }
 
 impl Spans {
-    pub(super) fn merge(mut spans: Vec<KeySpan>) -> Self {
+    pub fn merge(mut spans: Vec<KeySpan>) -> Self {
         spans.sort_by(|a, b| a.start().cmp(b.start()));
         let mut merged: Vec<Merged> = Vec::new();
         for span in spans {

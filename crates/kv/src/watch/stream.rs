@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tidegate_base::Lease;
 
 use super::{
-    config::{CHUNK_BYTES, ITEM_BYTES},
+    config::{ANSWERS_MAX, CHUNK_BYTES, ITEM_BYTES},
     event::RevisionEvents,
     hub::StreamId,
     job::{Ask, Size},
@@ -225,6 +225,8 @@ pub(super) struct Stream {
     pub(super) epoch: u64,
     /// The driver found nothing and waits to be told.
     pub(super) hungry: bool,
+    /// The driver reads no request until it is told.
+    pub(super) held_off: bool,
     /// In the hub's line for catch-up.
     pub(super) waiting: bool,
     /// A watch that is behind may lie below the compacted revision.
@@ -261,6 +263,7 @@ impl Stream {
             notify: 0,
             epoch: 0,
             hungry: true,
+            held_off: false,
             waiting: false,
             check_compacted: false,
             measuring: false,
@@ -272,6 +275,11 @@ impl Stream {
             every,
             next_tick: now.saturating_add(every),
         }
+    }
+
+    /// Whether another request may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.answers + self.progress_asked < ANSWERS_MAX
     }
 
     pub(super) fn slot_of(&self, id: i64) -> Option<u32> {

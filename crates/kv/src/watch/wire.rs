@@ -16,6 +16,13 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     out.push((n & 0x7f) as u8);
 }
 
+/// The number at the front, and what is behind it.
+pub(super) fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let len = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at(len);
+    Some((number.iter().rev().fold(0, |n, byte| n << 7 | u64::from(byte & 0x7f)), rest))
+}
+
 /// A signed number on the wire: its two's complement in 64 bits.
 fn unsigned(n: i64) -> u64 {
     n.cast_unsigned()

@@ -102,9 +102,7 @@ impl Store {
     fn events(&self, revision: i64, bytes_max: usize, budget: &Budget) -> Arc<RevisionEvents> {
         let mut builder = RevisionBuilder::new(revision, bytes_max);
         for (sub, change) in self.changes(revision).iter().enumerate() {
-            if builder.push(&self.event(sub, change, false)).is_err() {
-                return Arc::new(RevisionEvents::unknown(revision));
-            }
+            builder.record(&self.event(sub, change, false));
         }
         builder.publish(budget)
     }
@@ -119,7 +117,7 @@ impl Store {
                 Done::Compacted(self.compacted)
             }
             Work::Measure { revision, from_sub, asks } => {
-                let mut measurer = Measurer::new(asks);
+                let mut measurer = Measurer::new(asks.clone());
                 for (sub, change) in self.changes(*revision).iter().enumerate().skip(*from_sub as usize) {
                     let event = self.event(sub, change, measurer.needs_previous());
                     let previous = event.previous.map(|pair| pair.shape());

@@ -331,6 +331,24 @@ fn an_answer_larger_than_a_message_is_sent_in_fragments() {
 }
 
 #[test]
+fn a_read_for_nobody_is_given_up_and_the_next_one_begins() {
+    let (mut world, stream) = world();
+    world.put("a", "1");
+    world.put("b", "1");
+    world.create(stream, &CreateSpec { start_revision: 2, ..watch("a", "") });
+    // Not to be read in one with the other.
+    world.create(stream, &CreateSpec { start_revision: 2, prev_kv: true, ..watch("b", "") });
+    assert!(world.hub.next_frame(stream).is_some() && world.hub.next_frame(stream).is_some());
+    assert!(world.hub.next_frame(stream).is_none());
+    let job = world.hub.next_job().unwrap();
+    assert!(world.hub.is_wanted(job.id) && world.hub.next_job().is_none());
+    world.hub.cancel(stream, 0, 3);
+    assert!(!world.hub.is_wanted(job.id));
+    world.hub.done(job.id, Done::Failed);
+    check(&mut world, stream, &["@3 #0 canceled", "@3 #1 +b:3"]);
+}
+
+#[test]
 fn a_revision_told_by_number_only_is_read_and_streamed() {
     let (mut world, stream) = world();
     world.live_bytes_max = 10_000;
@@ -350,6 +368,76 @@ fn a_revision_told_by_number_only_is_read_and_streamed() {
     assert_eq!(of(0), [(2, 9_000), (3, 9_000), (4, 1)]);
     let one: usize = of(1).iter().map(|sent| sent.1).sum();
     assert_eq!(one, 2);
+}
+
+/// Once, every watch of the thread was sent to its cursor, and a compaction close behind ended them all.
+#[test]
+fn a_revision_told_by_its_keys_concerns_the_watches_of_these_keys_alone() {
+    let (mut world, stream) = world();
+    world.live_bytes_max = 4_000;
+    let big = "v".repeat(5_000);
+    for (key, end) in [("a", ""), ("big", ""), ("b", "c"), ("c", "")] {
+        world.create(stream, &watch(key, end));
+    }
+    world.create(stream, &CreateSpec { no_put: true, ..watch("big", "") });
+    world.create(stream, &CreateSpec { no_delete: true, ..watch("x", "") });
+    assert_eq!(world.all(stream).len(), 6);
+    world.put("x", "1");
+    world.commit(&[(b"a", Some(vec![1])), (b"big", Some(big.clone().into_bytes())), (b"x", None)]);
+    assert_eq!(world.hub.stats().behind, 3, "a, big and the range around it");
+    check(&mut world, stream, &["@2 #5 +x:2", "@3 #0 +a:3", "@3 #1 +big:3", "@3 #2 +big:3"]);
+    world.put("big", &big);
+    world.compact(4);
+    world.put("big", &big);
+    world.compact(5);
+    world.put("c", "1");
+    // Those of its key were behind, and compaction took what they had not read.
+    let ended = ["@0 #1 canceled compacted=5", "@0 #2 canceled compacted=5", "@6 #3 +c:6"];
+    let mut answers: Vec<String> = world.all(stream).iter().map(short).collect();
+    answers.sort();
+    assert_eq!(answers, ended);
+}
+
+#[test]
+fn without_room_for_its_events_a_revision_tells_its_keys() {
+    let config = Config { keep_free: 0, ..small_config() };
+    let mut limits = Limits::new(ByteSize::mib(256), Profile::Store).unwrap();
+    limits.floors[Holder::Watches.index()] = (config.jobs_max * config.job_bytes) as u64 + 8_000;
+    limits.pool = 0;
+    let mut world = World::with(config, Budget::new(limits));
+    let stream = world.open();
+    world.create(stream, &watch("a", ""));
+    world.create(stream, &watch("b", ""));
+    check(&mut world, stream, &["@1 #0 created", "@1 #1 created"]);
+    world.put("b", &"v".repeat(9_000));
+    assert_eq!(world.hub.stats().behind, 1);
+    world.put("a", "1");
+    check(&mut world, stream, &["@3 #0 +a:3"]);
+    // Not even for the keys.
+    let rest = world.budget.room(Holder::Watches);
+    let all = world.budget.try_lease(Holder::Watches, rest).unwrap();
+    world.put("c", "1");
+    assert_eq!(world.hub.stats().behind, 2);
+    drop(all);
+}
+
+/// More than can be queued one by one: the watches share reads.
+#[test]
+fn a_revision_of_many_events_for_many_watches_is_read_for_them() {
+    let (mut world, stream) = world();
+    for _ in 0..1_000 {
+        world.create(stream, &watch("k", "l"));
+        assert!(world.next(stream).unwrap().created);
+    }
+    world.create(stream, &watch("z", ""));
+    assert!(world.next(stream).unwrap().created);
+    let keys: Vec<String> = (0..600).map(|n| format!("k{n:04}")).collect();
+    let ops: Vec<(&[u8], Option<Vec<u8>>)> = keys.iter().map(|key| (key.as_bytes(), Some(vec![b'v']))).collect();
+    world.commit(&ops);
+    assert_eq!(world.hub.stats().behind, 1_000);
+    let answers = world.all(stream);
+    assert_eq!(answers.len(), 1_000);
+    assert!(answers.iter().all(|answer| answer.events.len() == 600));
 }
 
 #[test]
@@ -375,9 +463,27 @@ fn requests_are_not_accepted_while_answers_wait() {
         sent += 1;
     }
     assert_eq!(sent, config::ANSWERS_MAX);
+    assert_eq!(world.hub.next_accepting(), None);
     world.next(stream).unwrap();
+    assert_eq!((world.hub.next_accepting(), world.hub.next_accepting()), (Some(stream), None));
     assert!(world.hub.accepts(stream));
     assert_eq!(world.all(stream).len(), sent as usize - 1);
+}
+
+/// Requests for progress that end without an answer make room as well, though no frame is taken.
+#[test]
+fn a_stream_is_named_when_requests_end_without_an_answer() {
+    let (mut world, stream) = world();
+    world.create(stream, &watch("a", ""));
+    check(&mut world, stream, &["@1 #0 created"]);
+    world.store.commit(&[(b"a", Some(vec![1]))]);
+    while world.hub.accepts(stream) {
+        world.hub.progress_request(stream, 2);
+    }
+    assert_eq!(world.hub.next_accepting(), None);
+    world.hub.skip_to(2);
+    assert_eq!(world.hub.next_accepting(), Some(stream));
+    assert!(world.hub.accepts(stream));
 }
 
 #[test]

@@ -110,6 +110,47 @@ fn a_builder_refuses_what_is_too_large_and_tells_how_large() {
 }
 
 #[test]
+fn a_recording_keeps_events_then_keys_then_the_number() {
+    let value = vec![0; 600];
+    let keys: Vec<Vec<u8>> = (0..9u8).map(|n| vec![n; 100]).collect();
+    for count in 0..=9usize {
+        // Room for two events, and for the keys of seven.
+        let mut builder = RevisionBuilder::new(2, 3_000);
+        for (n, key) in keys[..count].iter().enumerate() {
+            let pair = PairRef { key, value: &value, create: 2, modified: 2, version: 1, lease: 0 };
+            let sub = u32::try_from(n).unwrap();
+            builder.record(&EventRef { kind: EventKind::Put, sub, pair, previous: None });
+            assert!(builder.bytes() <= 3_000);
+        }
+        let events = builder.finish();
+        assert_eq!((events.is_known(), events.tells_keys()), (count <= 3, count <= 7), "{count} events");
+        let told: Vec<_> = events.keys().map(|(kind, key)| (kind, key.to_vec())).collect();
+        let expected: Vec<_> = keys[..count].iter().map(|key| (EventKind::Put, key.clone())).collect();
+        assert_eq!(told, if count <= 7 { expected } else { Vec::new() });
+    }
+}
+
+#[test]
+fn keys_are_told_with_their_kinds_however_long() {
+    let mut rng = SmallRng::seed_from_u64(3);
+    let changes: Vec<(EventKind, Vec<u8>)> = (0..200)
+        .map(|_| {
+            let kind = if rng.random_bool(0.5) { EventKind::Put } else { EventKind::Delete };
+            (kind, vec![rng.random(); rng.random_range(0..300)])
+        })
+        .collect();
+    let value = vec![0; 3_000];
+    let mut builder = RevisionBuilder::new(2, 150_000);
+    for (sub, (kind, key)) in (0..).zip(&changes) {
+        let pair = PairRef { key, value: &value, create: 2, modified: 2, version: 1, lease: 0 };
+        builder.record(&EventRef { kind: *kind, sub, pair, previous: None });
+    }
+    let events = builder.finish();
+    assert!(!events.is_known());
+    assert_eq!(events.keys().map(|(kind, key)| (kind, key.to_vec())).collect::<Vec<_>>(), changes);
+}
+
+#[test]
 fn a_watch_costs_what_is_charged() {
     // Tables grow by eighths; an id, the list of those behind, the two counters of the shared key.
     let tables = (Slab::<Watch>::PLACE_BYTES + size_of::<(i64, u32)>()) * 9 / 8 + 2 * size_of::<u32>();
