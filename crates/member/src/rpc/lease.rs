@@ -1,6 +1,6 @@
 //! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive.
 
-use std::{rc::Rc, sync::atomic::Ordering};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use tidegate_api::{
@@ -11,6 +11,7 @@ use tidegate_api::{
     },
     validate,
 };
+use tidegate_base::Lease;
 use tidegate_engine::Engine;
 use tidegate_http::{
     admission::Admitted,
@@ -18,8 +19,8 @@ use tidegate_http::{
 };
 use tidegate_kv::Command;
 
-use super::{decode, detach, encode, finish, kv, read_error, status};
-use crate::{local::Local, threads::Lane};
+use super::{decode, detach, encode, finish, kv, large, read_error, status};
+use crate::local::Local;
 
 /// Keys of a lease that one slice reads, in bytes.
 const KEYS_SLICE: usize = 256 << 10;
@@ -42,8 +43,9 @@ pub(super) async fn grant<E: Engine>(
         Err(error) => return finish(call, &status(&error)),
     };
     let ttl_seconds = request.ttl.max(local.shared.config.lease_ttl_least());
-    let (message, admitted) = detach(&bytes, admitted);
-    drop(admitted); // a few bytes: the log's lease is enough
+    // Two numbers instead of what came, which may have unknown fields of any length: so few bytes need no lease but the log's.
+    let message = encode(&LeaseGrantRequest { ttl: request.ttl, id: request.id });
+    drop((bytes, admitted));
     for _ in 0..ID_TRIES {
         let id = if request.id == 0 { local.shared.lease_id() } else { request.id };
         let outcome = match local.propose(Command::LeaseGrant { id, ttl_seconds }, message.clone(), None).await {
@@ -53,7 +55,6 @@ pub(super) async fn grant<E: Engine>(
         if request.id == 0 && outcome.result == Err(Error::LeaseExist) {
             continue;
         }
-        local.shared.counts.lease_granted.fetch_add(1, Ordering::Relaxed);
         return kv::answer(&local, call, *outcome).await;
     }
     finish(call, &status(&Error::LeaseExist))
@@ -68,12 +69,9 @@ pub(super) async fn revoke<E: Engine>(
     if let Err(error) = decode::<LeaseRevokeRequest>(bytes.clone()) {
         return finish(call, &status(&error));
     }
-    let (message, admitted) = detach(&bytes, admitted);
+    let (message, admitted) = detach(bytes, admitted);
     match local.propose(Command::LeaseRevoke, message, Some(admitted)).await {
-        Ok(outcome) => {
-            local.shared.counts.lease_revoked.fetch_add(1, Ordering::Relaxed);
-            kv::answer(&local, call, *outcome).await
-        }
+        Ok(outcome) => kv::answer(&local, call, *outcome).await,
         Err(error) => finish(call, &status(&error)),
     }
 }
@@ -114,7 +112,19 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Re
     }
 }
 
-pub(super) async fn time_to_live<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<Bytes, Error> {
+pub(super) async fn time_to_live<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Result<(), Gone> {
+    let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
+    match remaining(&local, bytes, &mut lease).await {
+        Ok(message) => {
+            lease.shrink_to(message.len() as u64);
+            large::send_message(call, message, lease).await
+        }
+        Err(error) => finish(call, &status(&error)),
+    }
+}
+
+/// The answer, and what it takes in `lease`, also while it is made.
+async fn remaining<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes, lease: &mut Lease) -> Result<Bytes, Error> {
     let request: LeaseTimeToLiveRequest = decode(bytes)?;
     local.read_barrier().await?;
     let header = Some(response_header(local, local.shared.reader.visible()));
@@ -124,14 +134,13 @@ pub(super) async fn time_to_live<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) 
     let mut keys: Vec<Bytes> = Vec::new();
     let mut after: Option<Vec<u8>> = None;
     // The answer is one message, so it is bounded: what does not fit is refused rather than cut.
-    let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
     loop {
         if !request.keys {
             break;
         }
         let (reader, id, from) = (local.shared.reader.clone(), request.id, after.take());
         let slice = move || reader.lease_keys(id, from.as_deref(), KEYS_SLICE);
-        let slice = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?.map_err(read_error)?;
+        let slice = local.work(slice).await?.map_err(read_error)?;
         let Some(last) = slice.last() else { break };
         after = Some(last.clone());
         let bytes: usize = slice.iter().map(|key| key.len() + size_of::<Bytes>() + 8).sum();

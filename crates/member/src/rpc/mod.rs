@@ -25,6 +25,8 @@ use tidegate_kv::ReadError;
 
 use crate::local::Local;
 
+/// A message up to here may be a slice of what its stream has received: no more than a stream's window.
+const COPIED_MAX: usize = 64 << 10;
 /// From here on decoding may cost so much more than the message that it is leased on its own.
 const DECODE_FREE: usize = 64 << 10;
 
@@ -77,8 +79,8 @@ impl<E: Engine> Local<E> {
             Method::Compact => return kv::compact(self, call, bytes, admitted).await,
             Method::LeaseGrant => return lease::grant(self, call, bytes, admitted).await,
             Method::LeaseRevoke => return lease::revoke(self, call, bytes, admitted).await,
+            Method::LeaseTimeToLive => return lease::time_to_live(self, call, bytes).await,
             Method::HashKv => return maintenance::hash_kv(self, call, bytes).await,
-            Method::LeaseTimeToLive => lease::time_to_live(&self, bytes).await,
             Method::MemberList => cluster::member_list(&self, bytes).await,
             Method::Status => maintenance::status(&self).await,
             Method::Alarm => maintenance::alarm(&self, bytes).await,
@@ -130,8 +132,18 @@ fn encode(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// Keeps what a proposal needs: the message as it came, detached from the connection's read buffer when it is small, since a
-/// slice would pin that for as long as the entry lives.
-fn detach(bytes: &Bytes, admitted: Admitted) -> (Bytes, Admitted) {
-    (Bytes::copy_from_slice(bytes), admitted)
+/// Keeps what a proposal needs: the message as it came, in a buffer of its own. A slice of the connection's read buffer is
+/// copied, since it would pin that for as long as the entry lives; a large message came in its own.
+fn detach(bytes: Bytes, admitted: Admitted) -> (Bytes, Admitted) {
+    let copied = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+    let own = if bytes.len() <= COPIED_MAX {
+        copied(&bytes)
+    } else {
+        match bytes.try_into_mut() {
+            Ok(whole) if whole.capacity() <= whole.len() + whole.len() / 8 => whole.freeze(),
+            Ok(whole) => copied(&whole),
+            Err(shared) => copied(&shared),
+        }
+    };
+    (own, admitted)
 }
