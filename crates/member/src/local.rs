@@ -20,6 +20,7 @@ use tidegate_kv::{Command, Outcome};
 
 use crate::{
     answer::Header,
+    metrics::Handled,
     shared::Shared,
     threads::{Failed, Lane, Proposal, RaftInput},
     ticket::{Notice, Reply, Ticket},
@@ -80,12 +81,15 @@ pub(crate) struct Local<E: Engine> {
     pub(crate) thread: u32,
     slots: RefCell<Slots>,
     pub(crate) watches: Watches,
+    /// Calls that ended here.
+    pub(crate) handled: Arc<Handled>,
 }
 
 impl<E: Engine> Local<E> {
     pub(crate) fn new(shared: Arc<Shared<E>>, thread: u32) -> Rc<Self> {
         let watches = Watches::new(&shared);
-        Rc::new(Self { shared, thread, slots: RefCell::default(), watches })
+        let handled = Arc::clone(&shared.counts.handled[thread as usize]);
+        Rc::new(Self { shared, thread, slots: RefCell::default(), watches, handled })
     }
 
     /// Hands out what other threads send, for as long as the thread lives.

@@ -2,11 +2,16 @@
 
 use std::{
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use tidegate_api::{Kind, Method};
 use tidegate_engine::Engine;
+use tidegate_http::grpc::Code;
 use tidegate_kv::{Answer, LeaseChange, OpAnswer, Outcome, TxnAnswer};
 
 use crate::{
@@ -27,6 +32,53 @@ pub(crate) struct Counts {
     pub(crate) proposals_pending: AtomicU64,
     pub(crate) fsyncs: Histogram,
     pub(crate) commits: Histogram,
+    /// One for each I/O thread.
+    pub(crate) handled: Vec<Arc<Handled>>,
+}
+
+/// Calls that ended, by method and code. Each thread has its own, so that none waits for another's cache line.
+#[derive(Debug)]
+pub(crate) struct Handled(Box<[[AtomicU64; Code::COUNT]]>);
+
+impl Default for Handled {
+    fn default() -> Self {
+        Self(Method::ALL.iter().map(|_| Default::default()).collect())
+    }
+}
+
+impl Handled {
+    pub(crate) fn count(&self, method: Method, code: Code) {
+        self.0[method as usize][usize::from(code.number())].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn write(threads: &[Arc<Self>], out: &mut String) {
+        let name = "grpc_server_handled_total";
+        let mut lines = format!("# HELP {name} Calls that ended.\n# TYPE {name} counter\n");
+        for method in Method::ALL {
+            let kind = match method.kind() {
+                Kind::Unary => "unary",
+                Kind::ServerStream => "server_stream",
+                Kind::Bidi => "bidi_stream",
+            };
+            for code in Code::ALL {
+                let of =
+                    |thread: &Arc<Self>| thread.0[*method as usize][usize::from(code.number())].load(Ordering::Relaxed);
+                let count: u64 = threads.iter().map(of).sum();
+                // A series that never counted anything is left out, but for the one that says that the method is there.
+                if count > 0 || (code == Code::Ok && method.implemented()) {
+                    writeln!(
+                        lines,
+                        "{name}{{grpc_code=\"{}\",grpc_method=\"{}\",grpc_service=\"{}\",grpc_type=\"{kind}\"}} {count}",
+                        code.name(),
+                        method.rpc(),
+                        method.service(),
+                    )
+                    .expect("a string takes everything");
+                }
+            }
+        }
+        out.push_str(&lines);
+    }
 }
 
 /// Operations of one request, as etcd counts them.
@@ -84,6 +136,10 @@ fn add(counter: &AtomicU64, count: u64) {
 }
 
 impl Counts {
+    pub(crate) fn new(io_threads: usize) -> Self {
+        Self { handled: (0..io_threads).map(|_| Arc::default()).collect(), ..Self::default() }
+    }
+
     /// An entry was applied. What was refused is no operation.
     pub(crate) fn applied(&self, outcome: &Outcome) {
         let Ok(answer) = &outcome.result else { return };
@@ -209,6 +265,7 @@ pub(crate) fn text<E: Engine>(shared: &Shared<E>) -> String {
     one("process_resident_memory_bytes", "gauge", "Resident memory.", "", process.rss);
     let (fsync, commit) = ("etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds");
     counts.fsyncs.write(&mut out, fsync, "How long the log's disk took for a group of entries.");
+    Handled::write(&counts.handled, &mut out);
     counts.commits.write(&mut out, commit, "How long the engine took for a batch.");
     out
 }

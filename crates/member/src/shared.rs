@@ -111,7 +111,7 @@ impl<E: Engine> Shared<E> {
             budget,
             reader,
             consensus: Consensus::default(),
-            counts: Counts::default(),
+            counts: Counts::new(io_threads),
             raft: Inbox::new(),
             mailboxes: (0..io_threads).map(|_| Mailbox::new()).collect(),
             work,

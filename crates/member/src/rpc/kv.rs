@@ -17,13 +17,13 @@ use tidegate_base::{Holder, Lease};
 use tidegate_engine::Engine;
 use tidegate_http::{
     admission::Admitted,
-    grpc::{Call, Gone},
+    grpc::{Call, Code},
 };
 use tidegate_kv::{
     Bound, Command, CompareCursor, OpAnswer, Outcome, RangeAnswer, ReadError, SliceLimit, TxnAnswer, range_spec,
 };
 
-use super::{decode, detach, finish, large, read_error, status};
+use super::{Answered, decode, detach, finish, large, read_error, status};
 use crate::{
     answer::{Pinned, Plan, Point},
     local::Local,
@@ -34,13 +34,16 @@ const RECIPE_BYTES: u64 = 512;
 /// Up to here the recipes of a call are part of what every call costs.
 const RECIPES_FREE: u64 = 2 << 10;
 
-pub(super) async fn range<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Result<(), Gone> {
+pub(super) async fn range<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
     let request = match range_request(&local, bytes).await {
         Ok(request) => request,
         Err(error) => return finish(call, &status(&error)),
     };
     match point(&local, &request) {
-        Ok(Some(point)) => return call.reply_with(point.len(), |out| point.put(out)).await,
+        Ok(Some(point)) => {
+            call.reply_with(point.len(), |out| point.put(out)).await?;
+            return Ok(Code::Ok);
+        }
         Ok(None) => {}
         Err(error) => return finish(call, &status(&error)),
     }
@@ -107,12 +110,7 @@ fn supported(request: &RangeRequest) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) async fn put<E: Engine>(
-    local: Rc<Local<E>>,
-    call: Call,
-    bytes: Bytes,
-    admitted: Admitted,
-) -> Result<(), Gone> {
+pub(super) async fn put<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     let checked = decode::<PutRequest>(bytes.clone()).and_then(|request| {
         validate::put(&request)?;
         Ok(put_recipe(&request))
@@ -125,7 +123,7 @@ pub(super) async fn delete_range<E: Engine>(
     call: Call,
     bytes: Bytes,
     admitted: Admitted,
-) -> Result<(), Gone> {
+) -> Answered {
     let checked = decode::<DeleteRangeRequest>(bytes.clone()).and_then(|request| {
         validate::delete_range(&request)?;
         Ok(delete_recipe(&request))
@@ -139,7 +137,7 @@ pub(super) async fn txn<E: Engine>(
     bytes: Bytes,
     admitted: Admitted,
     decoding: Option<Lease>,
-) -> Result<(), Gone> {
+) -> Answered {
     let checked = decode::<TxnRequest>(bytes.clone()).and_then(|request| {
         validate::txn(&request, local.shared.config.txn_ops_max)?;
         ranges_supported(&request)?;
@@ -255,7 +253,7 @@ async fn write<E: Engine>(
     checked: Result<u64, Error>,
     bytes: Bytes,
     admitted: Admitted,
-) -> Result<(), Gone> {
+) -> Answered {
     // The message's bytes change over to the log and are gone when it is applied: what the answer needs is its own.
     let leased = checked.and_then(|recipes| lease_recipes(local, recipes));
     let _recipes = match leased {
@@ -277,7 +275,7 @@ fn lease_recipes<E: Engine>(local: &Local<E>, bytes: u64) -> Result<Option<Lease
 }
 
 /// Answers with the outcome of an applied entry.
-pub(super) async fn answer<E: Engine>(local: &Rc<Local<E>>, call: Call, outcome: Outcome) -> Result<(), Gone> {
+pub(super) async fn answer<E: Engine>(local: &Rc<Local<E>>, call: Call, outcome: Outcome) -> Answered {
     match outcome.result {
         Ok(answer) => {
             let plan = Plan::applied(&local.header(outcome.revision), answer, outcome.pin.map(Pinned::from));
@@ -287,12 +285,7 @@ pub(super) async fn answer<E: Engine>(local: &Rc<Local<E>>, call: Call, outcome:
     }
 }
 
-pub(super) async fn compact<E: Engine>(
-    local: Rc<Local<E>>,
-    call: Call,
-    bytes: Bytes,
-    admitted: Admitted,
-) -> Result<(), Gone> {
+pub(super) async fn compact<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     let request: CompactionRequest = match decode(bytes.clone()) {
         Ok(request) => request,
         Err(error) => return finish(call, &status(&error)),

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tidegate_api::{Code as ApiCode, Error};
 use tidegate_base::{Holder, Lease, clock};
 use tidegate_engine::{Engine, Tier};
-use tidegate_http::grpc::{CHUNK_MAX, Call, Charge, Chunk, Gone, Outgoing, Status, prefix};
+use tidegate_http::grpc::{CHUNK_MAX, Call, Charge, Chunk, Code, Gone, Outgoing, Status, prefix};
 use tidegate_kv::{Piece, RangeCursor, ReadError, SliceLimit};
 
-use super::{finish, read_error, status};
+use super::{Answered, finish, read_error, reply, status};
 use crate::{
     answer::{Part, Plan},
     local::Local,
@@ -73,9 +73,12 @@ pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, plan: Plan) -> Resu
 }
 
 /// Answers a call with a plan.
-pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Result<(), Gone> {
+pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Answered {
     match plan.now(&local.shared.reader) {
-        Ok(Some(ready)) => call.reply_with(ready.len(), |out| ready.put(out)).await,
+        Ok(Some(ready)) => {
+            call.reply_with(ready.len(), |out| ready.put(out)).await?;
+            Ok(Code::Ok)
+        }
         Ok(None) => send_slowly(local, call, plan).await,
         Err(error) => finish(call, &status(&read_error(error))),
     }
@@ -83,15 +86,15 @@ pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan
 
 /// Answers a call with a plan that reads more than memory holds. What it reads is pinned for a limited time: who takes longer
 /// to take the answer loses it, else one client that stops reading would keep history on disk for ever.
-pub(crate) async fn send_slowly<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Result<(), Gone> {
+pub(crate) async fn send_slowly<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Answered {
     let until = pinned_until(local, &plan);
     let plan = match tokio::time::timeout_at(until.into(), measure(local, plan)).await {
-        Ok(Ok(Measured::Small(message))) => return call.reply(message.into()).await,
+        Ok(Ok(Measured::Small(message))) => return reply(call, message.into()).await,
         Ok(Ok(Measured::Large(plan))) => plan,
         Ok(Err(error)) => return finish(call, &status(&error)),
         Err(_) => {
             call.stream().reset();
-            return Ok(());
+            return Ok(Code::Internal);
         }
     };
     let len = plan.len();
@@ -105,9 +108,9 @@ pub(crate) async fn send_slowly<E: Engine>(local: &Rc<Local<E>>, call: Call, pla
 }
 
 /// Answers a call with one message that is in memory, under `lease`.
-pub(crate) async fn send_message(call: Call, message: Bytes, lease: Lease) -> Result<(), Gone> {
+pub(crate) async fn send_message(call: Call, message: Bytes, lease: Lease) -> Answered {
     if message.len() <= CHUNK_MAX {
-        return call.reply(message).await;
+        return reply(call, message).await;
     }
     let mut out = call.stream();
     let sent = async {
@@ -119,13 +122,18 @@ pub(crate) async fn send_message(call: Call, message: Bytes, lease: Lease) -> Re
     end(out, sent)
 }
 
-fn end(out: Outgoing, sent: Result<(), Broken>) -> Result<(), Gone> {
+fn end(out: Outgoing, sent: Result<(), Broken>) -> Answered {
     match sent {
-        Ok(()) => out.finish(&Status::OK),
-        Err(Broken::Reset) => out.reset(),
-        Err(Broken::Gone(gone)) => return Err(gone),
+        Ok(()) => {
+            out.finish(&Status::OK);
+            Ok(Code::Ok)
+        }
+        Err(Broken::Reset) => {
+            out.reset();
+            Ok(Code::Internal)
+        }
+        Err(Broken::Gone(gone)) => Err(gone),
     }
-    Ok(())
 }
 
 fn pinned_until<E: Engine>(local: &Local<E>, plan: &Plan) -> Instant {

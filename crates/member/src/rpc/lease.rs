@@ -15,11 +15,11 @@ use tidegate_base::Lease;
 use tidegate_engine::Engine;
 use tidegate_http::{
     admission::Admitted,
-    grpc::{Accept, Call, Gone, Status},
+    grpc::{Accept, Call, Code, Status},
 };
 use tidegate_kv::Command;
 
-use super::{decode, detach, encode, finish, kv, large, read_error, status};
+use super::{Answered, decode, detach, encode, finish, kv, large, read_error, status};
 use crate::local::Local;
 
 /// Keys of a lease that one slice reads, in bytes.
@@ -27,12 +27,7 @@ const KEYS_SLICE: usize = 256 << 10;
 /// Tries to find an id that is not taken.
 const ID_TRIES: usize = 8;
 
-pub(super) async fn grant<E: Engine>(
-    local: Rc<Local<E>>,
-    call: Call,
-    bytes: Bytes,
-    admitted: Admitted,
-) -> Result<(), Gone> {
+pub(super) async fn grant<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     let checked = decode::<LeaseGrantRequest>(bytes.clone()).and_then(|request| {
         validate::lease_grant(&request)?;
         local.shared.room_for_lease()?;
@@ -60,12 +55,7 @@ pub(super) async fn grant<E: Engine>(
     finish(call, &status(&Error::LeaseExist))
 }
 
-pub(super) async fn revoke<E: Engine>(
-    local: Rc<Local<E>>,
-    call: Call,
-    bytes: Bytes,
-    admitted: Admitted,
-) -> Result<(), Gone> {
+pub(super) async fn revoke<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     if let Err(error) = decode::<LeaseRevokeRequest>(bytes.clone()) {
         return finish(call, &status(&error));
     }
@@ -77,7 +67,7 @@ pub(super) async fn revoke<E: Engine>(
 }
 
 /// One answer for each request, in order, until the client has sent its last.
-pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Result<(), Gone> {
+pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Answered {
     let accept = Accept { message_max: local.shared.config.message_bytes_max(), decode_cost: |_| 0 };
     let (mut incoming, mut out) = call.split(accept);
     out.room(1).await?; // the client waits for the head before it sends
@@ -86,11 +76,11 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Re
             Ok(Some(message)) => message,
             Ok(None) => {
                 out.finish(&Status::OK);
-                return Ok(());
+                return Ok(Code::Ok);
             }
             Err(status) => {
                 out.finish(&status);
-                return Ok(());
+                return Ok(status.code);
             }
         };
         let result = async {
@@ -105,14 +95,15 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Re
             Ok(response) => out.send_message(encode(&response)).await?,
             Err(error) => {
                 let error: Error = error;
-                out.finish(&status(&error));
-                return Ok(());
+                let status = status(&error);
+                out.finish(&status);
+                return Ok(status.code);
             }
         }
     }
 }
 
-pub(super) async fn time_to_live<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Result<(), Gone> {
+pub(super) async fn time_to_live<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
     let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
     match remaining(&local, bytes, &mut lease).await {
         Ok(message) => {

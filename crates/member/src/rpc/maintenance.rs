@@ -11,10 +11,10 @@ use tidegate_api::{
     },
 };
 use tidegate_engine::Engine;
-use tidegate_http::grpc::{Call, Gone};
+use tidegate_http::grpc::Call;
 use tidegate_kv::{HashAnswer, HashCursor};
 
-use super::{decode, encode, finish, lease::response_header, read_error, status as status_of};
+use super::{Answered, decode, encode, finish, lease::response_header, read_error, reply, status as status_of};
 use crate::{local::Local, version::VERSION};
 
 /// Rows that one slice of hashing takes.
@@ -55,7 +55,7 @@ pub(super) async fn status<E: Engine>(local: &Rc<Local<E>>) -> Result<Bytes, Err
     }))
 }
 
-pub(super) async fn hash_kv<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Result<(), Gone> {
+pub(super) async fn hash_kv<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
     match hash(&local, bytes).await {
         Ok(answer) => {
             let response = HashKvResponse {
@@ -64,7 +64,7 @@ pub(super) async fn hash_kv<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: B
                 compact_revision: answer.compact_revision,
                 hash_revision: answer.hash_revision,
             };
-            call.reply(encode(&response)).await
+            reply(call, encode(&response)).await
         }
         Err(error) => finish(call, &status_of(&error)),
     }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use tidegate_api::{
     Kv,
-    pb::{CompactionRequest, PutRequest, RangeRequest, TxnRequest, etcdserverpb::RequestOp},
+    pb::{
+        CompactionRequest, PutRequest, RangeRequest, TxnRequest,
+        etcdserverpb::{RequestOp, request_op::Request},
+    },
 };
 use tidegate_member::Config;
 
-use crate::node::{Node, PATIENCE, call, connect};
+use crate::node::{Node, PATIENCE, call, call_bytes, connect};
 
 fn all() -> RangeRequest {
     RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() }
@@ -28,7 +31,7 @@ fn a_pin_ends_with_its_time_and_the_stream_is_reset() {
     node.runtime.block_on(async {
         fill(&node).await;
         let client = connect(&node.address, 1000).await;
-        let op = RequestOp { request: Some(tidegate_api::pb::etcdserverpb::request_op::Request::RequestRange(all())) };
+        let op = RequestOp { request: Some(Request::RequestRange(all())) };
         let txn = TxnRequest { success: vec![op], ..Default::default() };
         let mut answers =
             [call(&client, "/etcdserverpb.KV/Range", &all()).await, call(&client, "/etcdserverpb.KV/Txn", &txn).await];
@@ -46,6 +49,80 @@ fn a_pin_ends_with_its_time_and_the_stream_is_reset() {
             assert!(tokio::time::timeout(PATIENCE, ended).await.unwrap(), "the stream is reset");
         }
         assert_eq!(node.handle.reader().oldest_pin(), None);
+    });
+}
+
+/// Recipes of an applied transaction were counted nowhere while its client did not read.
+#[test]
+fn what_an_applied_answer_still_has_to_read_is_leased() {
+    let node = Node::start(Config::PIN_MAX);
+    node.runtime.block_on(async {
+        fill(&node).await;
+        let op = |request| RequestOp { request: Some(request) };
+        let put = PutRequest { key: "other".into(), ..Default::default() };
+        let mut success = vec![op(Request::RequestRange(all())), op(Request::RequestPut(put))];
+        success.extend((0..100u8).map(|n| {
+            let key = vec![n; 6 << 10].into();
+            op(Request::RequestRange(RangeRequest { key, ..Default::default() }))
+        }));
+        let client = connect(&node.address, 1000).await;
+        let txn = TxnRequest { success, ..Default::default() };
+        let mut stalled = call(&client, "/etcdserverpb.KV/Txn", &txn).await;
+        stalled.data().await.unwrap().unwrap();
+        assert!(node.used("requests").0 > 600 << 10);
+        drop((stalled, client));
+        let given_back = async {
+            while node.used("requests").0 > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, given_back).await.unwrap();
+    });
+}
+
+/// The whole request went to the log, unknown fields included, under no lease while it waited.
+#[test]
+fn a_grant_takes_two_numbers_to_the_log() {
+    let node = Node::start(Config::PIN_MAX);
+    node.runtime.block_on(async {
+        let client = connect(&node.address, 64 << 10).await;
+        let mut junk = vec![0x7a, 0x80, 0x80, 0x40]; // field 15 of 1 MiB
+        junk.resize(junk.len() + (1 << 20), 0);
+        let mut answer = call_bytes(&client, "/etcdserverpb.Lease/LeaseGrant", &junk).await;
+        answer.data().await.unwrap().unwrap();
+        assert_eq!(answer.trailers().await.unwrap().unwrap().get("grpc-status").unwrap(), "0");
+        assert!(node.used("log").1 < 64 << 10, "{:?}", node.used("log"));
+    });
+}
+
+/// Clients that stopped reading in the middle of a large value held the bytes of answers until everybody else had none.
+#[test]
+fn stalled_readers_give_back_what_others_wait_for() {
+    let node = Node::start(Config::PIN_MAX);
+    node.runtime.block_on(async {
+        let put = PutRequest { key: "k".into(), value: vec![7; 1 << 20].into(), ..Default::default() };
+        node.handle.put(put).await.unwrap();
+        let range = RangeRequest { key: "k".into(), ..Default::default() };
+        let mut stalled = Vec::new();
+        for _ in 0..40 {
+            let client = connect(&node.address, 1000).await;
+            for _ in 0..2 {
+                stalled.push((client.clone(), call(&client, "/etcdserverpb.KV/Range", &range).await));
+            }
+        }
+        let honest = async {
+            let client = connect(&node.address, 1 << 20).await;
+            let mut answer = call(&client, "/etcdserverpb.KV/Range", &range).await;
+            let mut len = 0;
+            while let Some(data) = answer.data().await {
+                let data = data.unwrap();
+                len += data.len();
+                answer.flow_control().release_capacity(data.len()).unwrap();
+            }
+            len
+        };
+        let len = tokio::time::timeout(PATIENCE, honest).await.expect("an honest reader gets its answer");
+        assert!(len > 1 << 20);
     });
 }
 

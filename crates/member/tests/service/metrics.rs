@@ -14,7 +14,7 @@ use tidegate_api::{
 };
 use tidegate_member::Config;
 
-use crate::node::Node;
+use crate::node::{Node, call, connect};
 
 fn counts(node: &Node) -> [u64; 4] {
     let text = node.handle.metrics();
@@ -70,4 +70,23 @@ fn operations_are_counted_as_etcd_counts_them() {
     for needed in needed {
         assert!(text.contains(needed), "{needed} is missing:\n{text}");
     }
+}
+
+#[test]
+fn calls_are_counted_by_method_and_code() {
+    let node = Node::start(Config::PIN_MAX);
+    node.runtime.block_on(async {
+        let client = connect(&node.address, 64 << 10).await;
+        for key in ["k", "k", ""] {
+            let range = RangeRequest { key: key.into(), ..Default::default() };
+            let mut answer = call(&client, "/etcdserverpb.KV/Range", &range).await;
+            while answer.data().await.is_some() {}
+        }
+    });
+    let line = |code, count| {
+        let labels = format!("grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"");
+        format!("grpc_server_handled_total{{grpc_code=\"{code}\",{labels}}} {count}\n")
+    };
+    let text = node.handle.metrics();
+    assert!(text.contains(&line("OK", 2)) && text.contains(&line("InvalidArgument", 1)), "{text}");
 }

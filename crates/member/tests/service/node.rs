@@ -75,6 +75,13 @@ impl Node {
         Self { handle, runtime, address, member: Some(member), threads: Some(threads), _net: net, _dir: dir }
     }
 
+    /// What a holder of the budget holds, and the most that it ever held.
+    pub(crate) fn used(&self, holder: &str) -> (u64, u64) {
+        let report = self.handle.memory().to_json();
+        let line = report["holders"].as_array().unwrap().iter().find(|line| line["holder"] == holder).unwrap().clone();
+        (line["used"].as_u64().unwrap(), line["peak"].as_u64().unwrap())
+    }
+
     /// Stops the member alone: its listeners go on.
     pub(crate) fn stop_member(&mut self) {
         if let Some(member) = self.member.take() {
@@ -104,14 +111,18 @@ pub(crate) async fn connect(address: &str, window: u32) -> SendRequest<Bytes> {
 
 /// Starts a unary call. Its answer is not read.
 pub(crate) async fn call(requests: &SendRequest<Bytes>, path: &str, request: &impl Message) -> RecvStream {
+    call_bytes(requests, path, &request.encode_to_vec()).await
+}
+
+pub(crate) async fn call_bytes(requests: &SendRequest<Bytes>, path: &str, message: &[u8]) -> RecvStream {
     let mut ready = requests.clone().ready().await.unwrap();
     let head = http::Request::post(format!("http://store{path}"));
     let head = head.header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap();
     let (answer, mut sender) = ready.send_request(head, false).unwrap();
     let mut body = BytesMut::new();
     body.put_u8(0);
-    body.put_u32(u32::try_from(request.encoded_len()).unwrap());
-    request.encode(&mut body).unwrap();
+    body.put_u32(u32::try_from(message.len()).unwrap());
+    body.put_slice(message);
     sender.send_data(body.freeze(), true).unwrap();
     answer.await.unwrap().into_body()
 }
