@@ -45,8 +45,9 @@ impl CompareCursor {
             return Ok(None);
         }
         match reader.find(&self.compare.key, self.bound, Tier::Cached)? {
+            // A large value is not copied here.
+            Lookup::Found(Some(Found { blob: true, .. })) | Lookup::Absent | Lookup::NotCached => Ok(None),
             Lookup::Found(found) => reader.found_holds(&self.compare, found, Tier::Cached),
-            Lookup::Absent | Lookup::NotCached => Ok(None),
         }
     }
 

@@ -65,7 +65,7 @@ impl HashCursor {
     /// [`ReadError::Engine`], [`ReadError::BadRow`].
     pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<HashAnswer>, ReadError> {
         let (mut seen, mut bytes, mut stopped) = (0, 0, None);
-        let (compacted, revision, mut crc) = (self.compacted, self.revision, self.crc);
+        let (compacted, bound, mut crc) = (self.compacted, Bound::at(self.revision), self.crc);
         let mut record = Vec::new();
         let (lower, upper) = head_span(&KeyRange::From(Bytes::new()));
         let mut versions = Older::new(&*reader.engine, &lower, &upper);
@@ -76,11 +76,9 @@ impl HashCursor {
             }
             seen += 1;
             // Compared with the real one: its rule for what is kept looks at the hashed revision, not at the compacted one.
-            if event.at.main <= compacted {
-                if event.info.deleted || reader.newest(event.key, Bound::at(revision), &mut versions)? != Some(event.at)
-                {
-                    return Ok(true);
-                }
+            let mut kept = || Ok::<_, ReadError>(reader.newest(event.key, bound, &mut versions)? == Some(event.at));
+            if event.at.main <= compacted && (event.info.deleted || !kept()?) {
+                return Ok(true);
             }
             record.clear();
             record.extend_from_slice(&event.at.main.to_be_bytes());

@@ -48,7 +48,7 @@ pub(super) async fn range<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Byt
         Err(error) => return finish(call, &status(&error)),
     }
     match pinned(&local, &request) {
-        Ok(plan) => large::send_slowly(&local, call, plan).await,
+        Ok(plan) => Box::pin(large::send_slowly(&local, call, plan)).await,
         Err(error) => finish(call, &status(&error)),
     }
 }
@@ -148,7 +148,7 @@ pub(super) async fn txn<E: Engine>(
         Err(error) => return finish(call, &status(&error)),
     };
     if validate::reads_only(&request) {
-        return match read_txn(&local, request).await {
+        return match Box::pin(read_txn(&local, request)).await {
             Ok(plan) => large::send(&local, call, plan).await,
             Err(error) => finish(call, &status(&error)),
         };
@@ -262,7 +262,7 @@ async fn write<E: Engine>(
     };
     let (message, admitted) = detach(bytes, admitted);
     match local.propose(command, message, Some(admitted)).await {
-        Ok(outcome) => answer(local, call, *outcome).await,
+        Ok(outcome) => answer(local, call, outcome).await,
         Err(error) => finish(call, &status(&error)),
     }
 }
@@ -275,12 +275,13 @@ fn lease_recipes<E: Engine>(local: &Local<E>, bytes: u64) -> Result<Option<Lease
 }
 
 /// Answers with the outcome of an applied entry.
-pub(super) async fn answer<E: Engine>(local: &Rc<Local<E>>, call: Call, outcome: Outcome) -> Answered {
-    match outcome.result {
-        Ok(answer) => {
-            let plan = Plan::applied(&local.header(outcome.revision), answer, outcome.pin.map(Pinned::from));
-            large::send(local, call, plan).await
-        }
+pub(super) async fn answer<E: Engine>(local: &Rc<Local<E>>, call: Call, outcome: Box<Outcome>) -> Answered {
+    let plan = {
+        let Outcome { result, revision, pin, .. } = *outcome;
+        result.map(|answer| Plan::applied(&local.header(revision), answer, pin.map(Pinned::from)))
+    };
+    match plan {
+        Ok(plan) => large::send(local, call, plan).await,
         Err(error) => finish(call, &status(&error)),
     }
 }
@@ -304,5 +305,5 @@ pub(super) async fn compact<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: B
             return finish(call, &status(&Error::Stopped));
         }
     }
-    answer(&local, call, *outcome).await
+    answer(&local, call, outcome).await
 }

@@ -38,14 +38,14 @@ impl From<Gone> for Broken {
 
 /// What a slice of measuring came to.
 enum Slice {
-    More(Plan),
+    More(Box<Plan>),
     Done(Measured),
 }
 
 /// A measured answer.
 enum Measured {
     Small(Vec<u8>),
-    Large(Plan),
+    Large(Box<Plan>),
 }
 
 /// The whole answer in memory, under a lease while it is made: for callers in the process, who ask in pages.
@@ -57,7 +57,7 @@ pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, plan: Plan) -> Resu
     }
     let until = pinned_until(local, &plan);
     let whole = async {
-        match measure(local, plan).await? {
+        match measure(local, Box::new(plan)).await? {
             Measured::Small(message) => Ok(message),
             Measured::Large(plan) => {
                 let lease = local.shared.budget.try_lease(Holder::Answers, plan.len());
@@ -79,7 +79,7 @@ pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan
             call.reply_with(ready.len(), |out| ready.put(out)).await?;
             Ok(Code::Ok)
         }
-        Ok(None) => send_slowly(local, call, plan).await,
+        Ok(None) => Box::pin(send_slowly(local, call, plan)).await,
         Err(error) => finish(call, &status(&read_error(error))),
     }
 }
@@ -88,7 +88,7 @@ pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan
 /// to take the answer loses it, else one client that stops reading would keep history on disk for ever.
 pub(crate) async fn send_slowly<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Answered {
     let until = pinned_until(local, &plan);
-    let plan = match tokio::time::timeout_at(until.into(), measure(local, plan)).await {
+    let plan = match tokio::time::timeout_at(until.into(), measure(local, Box::new(plan))).await {
         Ok(Ok(Measured::Small(message))) => return reply(call, message.into()).await,
         Ok(Ok(Measured::Large(plan))) => plan,
         Ok(Err(error)) => return finish(call, &status(&error)),
@@ -103,7 +103,7 @@ pub(crate) async fn send_slowly<E: Engine>(local: &Rc<Local<E>>, call: Call, pla
         return finish(call, &status(&Error::other(ApiCode::ResourceExhausted, text)));
     }
     let mut out = call.stream();
-    let sent = tokio::time::timeout_at(until.into(), stream(local, &mut out, plan, len)).await;
+    let sent = tokio::time::timeout_at(until.into(), stream(local, &mut out, *plan, len)).await;
     end(out, sent.unwrap_or(Err(Broken::Reset)))
 }
 
@@ -140,7 +140,7 @@ fn pinned_until<E: Engine>(local: &Local<E>, plan: &Plan) -> Instant {
     plan.pinned_since().unwrap_or_else(clock::now) + local.shared.config.pin_max
 }
 
-async fn measure<E: Engine>(local: &Rc<Local<E>>, mut plan: Plan) -> Result<Measured, Error> {
+async fn measure<E: Engine>(local: &Rc<Local<E>>, mut plan: Box<Plan>) -> Result<Measured, Error> {
     loop {
         let reader = local.shared.reader.clone();
         let slice = move || -> Result<_, ReadError> {

@@ -50,7 +50,7 @@ pub(super) async fn grant<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Byt
         if request.id == 0 && outcome.result == Err(Error::LeaseExist) {
             continue;
         }
-        return kv::answer(&local, call, *outcome).await;
+        return kv::answer(&local, call, outcome).await;
     }
     finish(call, &status(&Error::LeaseExist))
 }
@@ -61,7 +61,7 @@ pub(super) async fn revoke<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: By
     }
     let (message, admitted) = detach(bytes, admitted);
     match local.propose(Command::LeaseRevoke, message, Some(admitted)).await {
-        Ok(outcome) => kv::answer(&local, call, *outcome).await,
+        Ok(outcome) => kv::answer(&local, call, outcome).await,
         Err(error) => finish(call, &status(&error)),
     }
 }

@@ -44,6 +44,9 @@ struct Handling {
 impl Drop for Handling {
     fn drop(&mut self) {
         let dropped = || {
+            if std::thread::panicking() {
+                return Code::Internal;
+            }
             let late = self.deadline.is_some_and(|deadline| deadline <= clock::now());
             if late { Code::DeadlineExceeded } else { Code::Cancelled }
         };
@@ -85,9 +88,10 @@ impl<E: Engine> Local<E> {
         if call.requires_leader() && self.shared.consensus.leader() == 0 {
             return finish(call, &status(&Error::NoLeader));
         }
+        // A call's future is as large as the largest of its branches: those apart from the common ones are boxed.
         match method {
-            Method::Watch => return watch::serve(self, call).await,
-            Method::LeaseKeepAlive => return lease::keep_alive(self, call).await,
+            Method::Watch => return Box::pin(watch::serve(self, call)).await,
+            Method::LeaseKeepAlive => return Box::pin(lease::keep_alive(self, call)).await,
             _ => {}
         }
         let accept = Accept { message_max: self.shared.config.message_bytes_max(), decode_cost: |_| 0 };
@@ -103,16 +107,16 @@ impl<E: Engine> Local<E> {
         let result = match method {
             Method::Range => return kv::range(self, call, bytes).await,
             Method::Put => return kv::put(self, call, bytes, admitted).await,
-            Method::DeleteRange => return kv::delete_range(self, call, bytes, admitted).await,
+            Method::DeleteRange => return Box::pin(kv::delete_range(self, call, bytes, admitted)).await,
             Method::Txn => return kv::txn(self, call, bytes, admitted, decoding).await,
-            Method::Compact => return kv::compact(self, call, bytes, admitted).await,
-            Method::LeaseGrant => return lease::grant(self, call, bytes, admitted).await,
-            Method::LeaseRevoke => return lease::revoke(self, call, bytes, admitted).await,
-            Method::LeaseTimeToLive => return lease::time_to_live(self, call, bytes).await,
-            Method::HashKv => return maintenance::hash_kv(self, call, bytes).await,
-            Method::MemberList => cluster::member_list(&self, bytes).await,
-            Method::Status => maintenance::status(&self).await,
-            Method::Alarm => maintenance::alarm(&self, bytes).await,
+            Method::Compact => return Box::pin(kv::compact(self, call, bytes, admitted)).await,
+            Method::LeaseGrant => return Box::pin(lease::grant(self, call, bytes, admitted)).await,
+            Method::LeaseRevoke => return Box::pin(lease::revoke(self, call, bytes, admitted)).await,
+            Method::LeaseTimeToLive => return Box::pin(lease::time_to_live(self, call, bytes)).await,
+            Method::HashKv => return Box::pin(maintenance::hash_kv(self, call, bytes)).await,
+            Method::MemberList => Box::pin(cluster::member_list(&self, bytes)).await,
+            Method::Status => Box::pin(maintenance::status(&self)).await,
+            Method::Alarm => Box::pin(maintenance::alarm(&self, bytes)).await,
             other => Err(Error::unimplemented(other.path())),
         };
         match result {

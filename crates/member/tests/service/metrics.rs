@@ -84,7 +84,7 @@ fn calls_are_counted_by_method_and_code() {
         }
     });
     let line = |code, count| {
-        let labels = format!("grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"");
+        let labels = r#"grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary""#;
         format!("grpc_server_handled_total{{grpc_code=\"{code}\",{labels}}} {count}\n")
     };
     let text = node.handle.metrics();

@@ -32,7 +32,7 @@ impl Node {
     pub(crate) fn start(pin_max: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits::new(ByteSize::mib(256), Profile::Store).unwrap();
-        let budget = Budget::new(limits.clone());
+        let budget = Budget::new(limits);
         let data_dir = DataDir::open(&dir.path().join("data")).unwrap();
         let config = Config {
             name: "one".to_owned(),
