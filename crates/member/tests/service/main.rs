@@ -6,3 +6,4 @@ mod answers;
 mod endpoints;
 mod metrics;
 mod node;
+mod watches;
