@@ -92,6 +92,7 @@ impl Node {
             quota_bytes: config.quota_bytes,
             progress_every: config.progress_every,
             log_retention: config.log_retention,
+            pin_max: Config::PIN_MAX,
             limits,
             allocator: Some(crate::allocator::stats),
         };

@@ -25,8 +25,8 @@ use tidegate_base::LogIndex;
 use tidegate_engine::{Engine, Error as EngineError};
 
 use self::pins::Pins;
-pub(crate) use self::{compare::matches, range::head_span};
 pub use self::{
+    compare::CompareCursor,
     events::{KeyEvent, StoredEvent},
     get::{Found, Row},
     hash::{HashAnswer, HashCursor},
@@ -34,6 +34,7 @@ pub use self::{
     range::{Piece, RangeCursor, RangeMeasure, RangeSpec, SliceLimit},
     wire::{pair_len, put_number_field, put_pair},
 };
+pub(crate) use self::{compare::matches, range::head_span};
 use crate::{Bound, rows::BadRow};
 
 /// Why a read has no answer.
@@ -161,6 +162,11 @@ impl<E: Engine> Reader<E> {
         let pin = Pin::take(&self.shared, bound.revision());
         self.check(bound)?;
         Ok(pin)
+    }
+
+    /// Whether all that a read at `bound` sees was still there when this is called: for reads without a pin, afterwards.
+    pub fn is_whole(&self, bound: Bound) -> bool {
+        self.check(bound).is_ok()
     }
 
     fn check(&self, bound: Bound) -> Result<(), ReadError> {

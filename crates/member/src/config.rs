@@ -24,12 +24,17 @@ pub struct Config {
     pub progress_every: Duration,
     /// Bytes of log kept on disk beyond what a restart needs.
     pub log_retention: ByteSize,
+    /// How long an answer may keep the history that it reads: then its stream is reset.
+    pub pin_max: Duration,
     pub limits: Limits,
     /// What the program's allocator says, if it says anything.
     pub allocator: Option<fn() -> AllocatorStats>,
 }
 
 impl Config {
+    /// What [`Config::pin_max`] should be.
+    pub const PIN_MAX: Duration = Duration::from_secs(600);
+
     /// Seconds below which no lease is granted: one and a half election timeouts, rounded up.
     pub fn lease_ttl_least(&self) -> i64 {
         let election = self.heartbeat * u32::try_from(self.election_ticks).unwrap_or(u32::MAX);

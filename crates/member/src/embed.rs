@@ -1,5 +1,6 @@
 //! The store for callers in the same process, such as the gateway: the traits of `api` without a connection.
 
+use futures_util::future::{Either, select};
 use prost::Message;
 use tidegate_api::{
     BoxFuture, Error, Kv, Watch, WatchStream as ApiWatchStream,
@@ -10,11 +11,13 @@ use tidegate_api::{
     validate,
 };
 use tidegate_engine::Engine;
+use tidegate_http::io::SpawnError;
 use tidegate_kv::{Command, watch::Piece};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    local::Local,
+    answer::{Pinned, Plan},
+    local::{Local, failed},
     member::{Handle, local},
     rpc::{large, spec},
     watches::WatchStream,
@@ -39,8 +42,11 @@ impl<E: Engine> Handle<E> {
             tell.send(call(local::<E>()).await).ok();
         });
         Box::pin(async move {
-            spawned.map_err(|_| Error::Stopped)?;
-            told.await.map_err(|_| Error::Stopped)?
+            spawned.map_err(|error| match error {
+                SpawnError::Full => Error::TooManyRequests,
+                SpawnError::Stopped | SpawnError::NoSuchThread => Error::Stopped,
+            })?;
+            told.await.map_err(|_| failed(&self.shared))?
         })
     }
 
@@ -56,7 +62,8 @@ impl<E: Engine> Handle<E> {
         let message = request.encode_to_vec().into();
         self.on_io(move |local| async move {
             let outcome = *local.propose(command, message, None).await?;
-            let plan = crate::answer::Plan::applied(&local.header(outcome.revision), outcome.result?, outcome.pin);
+            let pin = outcome.pin.map(Pinned::from);
+            let plan = Plan::applied(&local.header(outcome.revision), outcome.result?, pin);
             decode(&large::collect(&local, plan).await?)
         })
     }
@@ -104,10 +111,13 @@ impl<E: Engine> Watch for Handle<E> {
                     // A place first: a slow reader holds no answer.
                     let Ok(place) = answers.reserve().await else { return };
                     let stopped = std::pin::pin!(local.shared.stopped());
+                    let dropped = std::pin::pin!(answers.closed());
                     let answer = std::pin::pin!(next(&stream));
-                    let answer = match futures_util::future::select(answer, stopped).await {
-                        futures_util::future::Either::Left((answer, _)) => answer,
-                        futures_util::future::Either::Right(((), _)) => Err(Error::Stopped),
+                    let answer = match select(answer, select(stopped, dropped)).await {
+                        Either::Left((answer, _)) => answer,
+                        Either::Right((Either::Left(((), _)), _)) => Err(Error::Stopped),
+                        // Else it would stay until the next event, which may never come.
+                        Either::Right((Either::Right(((), _)), _)) => return,
                     };
                     let last = answer.as_ref().map_or(true, |answer| answer.canceled);
                     place.send(answer);

@@ -11,7 +11,6 @@ use tidegate_http::{
 
 use crate::{
     local::Local,
-    threads::Lane,
     version::{STORAGE_VERSION, VERSION},
 };
 
@@ -52,11 +51,22 @@ impl Check {
 const LIVE: &[Check] = &[Check::SerializableRead];
 const READY: &[Check] = &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
 
+/// Whether there is a path for `check`; without a name it is that of all.
+fn exists(checks: &[Check], check: &str) -> bool {
+    check.is_empty() || checks.iter().any(|one| one.name() == check)
+}
+
 impl<E: Engine> Handler for Endpoints<E> {
     async fn handle(&self, request: Request<'_>) -> Response {
         let (path, query) = (request.path().into_owned(), request.query().into_owned());
         let local_peer = request.peer().is_none_or(|peer| peer.ip().is_loopback());
-        if !matches!(request.method(), Method::Get | Method::Head) {
+        let check = match path.split_once('/').map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {
+            Some(("livez", check)) if exists(LIVE, check) => Some((LIVE, check)),
+            Some(("readyz", check)) if exists(READY, check) => Some((READY, check)),
+            _ => None,
+        };
+        // As the real one: metrics are told whatever the method, and nothing else but to GET.
+        if request.method() != Method::Get && (check.is_some() || matches!(&*path, "/version" | "/health")) {
             return Response::text(405, "Method Not Allowed\n").with_header("allow", "GET");
         }
         match path.as_str() {
@@ -70,10 +80,9 @@ impl<E: Engine> Handler for Endpoints<E> {
             "/metrics" => Response::full(200, METRICS_TYPE, crate::metrics::text(&self.local.shared)),
             "/debug/memory" if local_peer => Response::json(200, self.local.shared.memory().to_json().to_string()),
             "/debug/memory" => Response::text(403, "asked from loopback only\n"),
-            _ => match path.split_once('/').map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))) {
-                Some(("livez", check)) => self.checks(LIVE, check, &query).await,
-                Some(("readyz", check)) => self.checks(READY, check, &query).await,
-                _ => Response::text(404, "404 page not found\n"),
+            _ => match check {
+                Some((checks, only)) => self.checks(checks, only, &query).await,
+                None => Response::text(404, "404 page not found\n"),
             },
         }
     }
@@ -93,8 +102,10 @@ impl<E: Engine> Endpoints<E> {
         let excluded: Vec<&str> = values(query, "exclude").collect();
         let serializable = values(query, "serializable").any(|value| value == "true");
         let reader = self.local.shared.reader.clone();
-        let Ok(Ok(alarms)) = self.local.shared.work.run(Lane::Read, move || reader.alarms()).await else {
-            return answer("RANGE ERROR:etcdserver: server stopped");
+        let alarms = match self.local.work(move || reader.alarms()).await {
+            Ok(Ok(alarms)) => alarms,
+            Ok(Err(error)) => return answer(&format!("RANGE ERROR:{error}")),
+            Err(error) => return answer(&format!("RANGE ERROR:{error}")),
         };
         for alarm in alarms {
             let name = match alarm.alarm() {
@@ -125,11 +136,7 @@ impl<E: Engine> Endpoints<E> {
             let bound = tidegate_kv::Bound::at(reader.visible());
             reader.find(b"\0", bound, tidegate_engine::Tier::All).map(|_| ())
         };
-        match self.local.shared.work.run(Lane::Read, read).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Error::other(tidegate_api::Code::Unavailable, error.to_string())),
-            Err(_) => Err(Error::Stopped),
-        }
+        self.local.work(read).await?.map_err(|error| Error::other(tidegate_api::Code::Unavailable, error.to_string()))
     }
 
     async fn checks(&self, checks: &[Check], only: &str, query: &str) -> Response {
@@ -141,9 +148,6 @@ impl<E: Engine> Endpoints<E> {
             .filter(|check| only.is_empty() || check.name() == only)
             .filter(|check| !excluded.contains(&check.name()))
             .collect();
-        if !only.is_empty() && chosen.is_empty() {
-            return Response::text(404, "404 page not found\n");
-        }
         let (mut lines, mut failed) = (String::new(), false);
         for check in chosen {
             let result = match check {
@@ -169,13 +173,13 @@ impl<E: Engine> Endpoints<E> {
     /// A member alone is a voter; what is left to fail is a CORRUPT alarm.
     async fn state_check(&self) -> Result<(), Error> {
         let reader = self.local.shared.reader.clone();
-        match self.local.shared.work.run(Lane::Read, move || reader.alarms()).await {
-            Ok(Ok(alarms)) if alarms.iter().any(|alarm| alarm.alarm() == AlarmType::Corrupt) => {
-                Err(Error::other(tidegate_api::Code::DataLoss, "alarm activated: CORRUPT"))
-            }
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(Error::Stopped),
+        let unreadable =
+            |error: tidegate_kv::ReadError| Error::other(tidegate_api::Code::Unavailable, error.to_string());
+        let alarms = self.local.work(move || reader.alarms()).await?.map_err(unreadable)?;
+        if alarms.iter().any(|alarm| alarm.alarm() == AlarmType::Corrupt) {
+            return Err(Error::other(tidegate_api::Code::DataLoss, "alarm activated: CORRUPT"));
         }
+        Ok(())
     }
 }
 

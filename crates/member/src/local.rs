@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -10,18 +11,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_api::Error;
+use futures_util::FutureExt;
+use tidegate_api::{Code, Error};
+use tidegate_base::clock;
 use tidegate_engine::Engine;
 use tidegate_http::admission::Admitted;
 use tidegate_kv::{Command, Outcome};
 
 use crate::{
     answer::Header,
+    metrics::Handled,
     shared::Shared,
-    threads::{Proposal, RaftInput},
+    threads::{Failed, Lane, Proposal, RaftInput},
     ticket::{Notice, Reply, Ticket},
     watches::Watches,
 };
+
+/// How long news may keep the thread from everything else.
+const TURN: Duration = Duration::from_millis(1);
 
 enum Slot {
     Free,
@@ -74,43 +81,61 @@ pub(crate) struct Local<E: Engine> {
     pub(crate) thread: u32,
     slots: RefCell<Slots>,
     pub(crate) watches: Watches,
+    /// Calls that ended here.
+    pub(crate) handled: Arc<Handled>,
 }
 
 impl<E: Engine> Local<E> {
     pub(crate) fn new(shared: Arc<Shared<E>>, thread: u32) -> Rc<Self> {
         let watches = Watches::new(&shared);
-        Rc::new(Self { shared, thread, slots: RefCell::default(), watches })
+        let handled = Arc::clone(&shared.counts.handled[thread as usize]);
+        Rc::new(Self { shared, thread, slots: RefCell::default(), watches, handled })
     }
 
     /// Hands out what other threads send, for as long as the thread lives.
     pub(crate) async fn run(self: Rc<Self>) {
-        let mut notices = Vec::new();
+        let mut replies = Vec::new();
         loop {
             let mailbox = &self.shared.mailboxes[self.thread as usize];
-            std::future::poll_fn(|cx| mailbox.poll_take(cx, &mut notices)).await;
-            let mut watched = false;
-            for notice in notices.drain(..) {
-                match notice {
-                    Notice::Reply(ticket, reply) => self.slots.borrow_mut().answer(ticket.slot, reply),
-                    Notice::Events(events) => {
-                        self.watches.publish(&events);
-                        watched = true;
-                    }
-                    Notice::Compacted(revision) => {
-                        self.watches.compacted(revision);
-                        watched = true;
-                    }
-                    Notice::Term(term) => self.watches.set_term(term),
-                    Notice::WatchRoom => {
-                        self.watches.room();
-                        watched = true;
-                    }
+            let mut next = std::future::poll_fn(|cx| mailbox.poll_take(cx, &mut replies)).await;
+            let news = next.is_some();
+            let until = news.then(|| clock::now() + TURN);
+            loop {
+                {
+                    let mut slots = self.slots.borrow_mut();
+                    replies.drain(..).for_each(|(ticket, reply)| slots.answer(ticket.slot, reply));
                 }
+                let Some(notice) = next else { break };
+                self.tell(notice);
+                if until.is_some_and(|until| clock::now() >= until) {
+                    break;
+                }
+                next = mailbox.take(&mut replies);
             }
-            if watched {
+            if news {
                 self.pump();
+                // What is left waits for one round of everybody else on the thread.
+                tokio::task::yield_now().await;
             }
         }
+    }
+
+    fn tell(&self, news: Notice) {
+        match news {
+            Notice::Events(events) => self.watches.publish(&events),
+            Notice::Compacted(revision) => self.watches.compacted(revision),
+            Notice::Term(term) => self.watches.set_term(term),
+            Notice::WatchRoom => self.watches.room(),
+            Notice::Reply(ticket, reply) => self.slots.borrow_mut().answer(ticket.slot, reply),
+        }
+    }
+
+    /// Runs `job` on a work thread, before all that is no read.
+    ///
+    /// # Errors
+    /// What the client hears when it panicked, or when the member stops.
+    pub(crate) async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        self.shared.work.run(Lane::Read, job).await.map_err(|Failed| failed(&self.shared))
     }
 
     pub(crate) fn header(&self, revision: i64) -> Header {
@@ -198,6 +223,20 @@ impl<E: Engine> Local<E> {
     fn wait(self: &Rc<Self>) -> Waiting<E> {
         let slot = self.slots.borrow_mut().take();
         Waiting { local: Rc::clone(self), slot, done: false }
+    }
+}
+
+/// What a client hears when something ended without a result: the member stops, or it panicked. The first may be tried again.
+pub(crate) fn failed<E: Engine>(shared: &Shared<E>) -> Error {
+    if shared.is_stopping() { Error::Stopped } else { Error::other(Code::Internal, "internal error") }
+}
+
+/// A task that all calls of its thread depend on: its panic ends the process, as that of a member's own thread does.
+pub(crate) async fn guarded(task: impl Future<Output = ()>) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        let line = "tidegate: fatal: a task of the member on an I/O thread panicked\n";
+        drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
+        std::process::abort();
     }
 }
 

@@ -1,15 +1,25 @@
 //! Queues between threads.
 //!
 //! Both kinds hand a whole batch over under one lock and wake the reader once for it. What is in them is bounded by the
-//! leases that travel with it: nothing is pushed that was not admitted before.
+//! leases that travel with it, nothing is pushed that was not admitted before; and the events of a thread that is late by a
+//! limit of their own.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
+use tidegate_kv::watch::RevisionEvents;
+
+use crate::ticket::{Notice, Reply, Ticket};
+
+/// Most bytes of events that wait for one thread. The threads share them, so this is no more than the bytes of one of them.
+const EVENTS_BYTES_MAX: usize = 8 << 20;
+/// Most revisions that wait for one thread: those of which only the number is told cost little else.
+const EVENTS_MAX: usize = 8 << 10;
 
 /// A queue read by a plain thread.
 pub(crate) struct Inbox<T> {
@@ -58,26 +68,45 @@ impl<T> Inbox<T> {
     }
 }
 
-/// A queue read by a task of an I/O thread.
-pub(crate) struct Mailbox<T> {
-    items: Mutex<Vec<T>>,
+/// A queue read by a task of an I/O thread: replies, which go first since somebody waits for each, and news in their order.
+///
+/// A thread that is late with events is told the last revision in their place, which is a gap for its hub: the watches go on
+/// from what is stored.
+pub(crate) struct Mailbox {
+    mail: Mutex<Mail>,
     waker: AtomicWaker,
 }
 
-impl<T> Mailbox<T> {
+#[derive(Default)]
+struct Mail {
+    replies: Vec<(Ticket, Reply)>,
+    news: VecDeque<Notice>,
+    /// Of the events among the news.
+    events: usize,
+    event_bytes: usize,
+}
+
+impl Mailbox {
     pub(crate) fn new() -> Self {
-        Self { items: Mutex::new(Vec::new()), waker: AtomicWaker::new() }
+        Self { mail: Mutex::default(), waker: AtomicWaker::new() }
     }
 
-    /// Moves all of `items` over and wakes the reader once.
-    pub(crate) fn append(&self, items: &mut Vec<T>) {
-        if items.is_empty() {
-            return;
+    /// Moves all of `notices` over and wakes the reader once.
+    pub(crate) fn append(&self, notices: &mut Vec<Notice>) {
+        if !notices.is_empty() {
+            self.extend(notices.drain(..));
         }
+    }
+
+    pub(crate) fn push(&self, notice: Notice) {
+        self.extend([notice]);
+    }
+
+    fn extend(&self, notices: impl IntoIterator<Item = Notice>) {
         let was_empty = {
-            let mut queue = lock(&self.items);
-            let was_empty = queue.is_empty();
-            queue.append(items);
+            let mut mail = lock(&self.mail);
+            let was_empty = mail.replies.is_empty() && mail.news.is_empty();
+            notices.into_iter().for_each(|notice| mail.push(notice));
             was_empty
         };
         if was_empty {
@@ -85,19 +114,58 @@ impl<T> Mailbox<T> {
         }
     }
 
-    pub(crate) fn push(&self, item: T) {
-        self.append(&mut vec![item]);
+    /// All replies, moved into the empty `replies`, and the next of the news; waits until there is either.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, replies: &mut Vec<(Ticket, Reply)>) -> Poll<Option<Notice>> {
+        self.waker.register(cx.waker());
+        let next = self.take(replies);
+        if next.is_none() && replies.is_empty() { Poll::Pending } else { Poll::Ready(next) }
     }
 
-    /// Everything that arrived, moved into the empty `out`.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, out: &mut Vec<T>) -> Poll<()> {
-        self.waker.register(cx.waker());
-        let mut queue = lock(&self.items);
-        if queue.is_empty() {
-            return Poll::Pending;
+    /// As [`Mailbox::poll_take`], without waiting.
+    pub(crate) fn take(&self, replies: &mut Vec<(Ticket, Reply)>) -> Option<Notice> {
+        debug_assert!(replies.is_empty(), "the last ones are handed out");
+        let mut mail = lock(&self.mail);
+        std::mem::swap(&mut mail.replies, replies);
+        let next = mail.news.pop_front();
+        if let Some(Notice::Events(events)) = &next {
+            mail.events -= 1;
+            mail.event_bytes -= events.bytes();
         }
-        std::mem::swap(&mut *queue, out);
-        Poll::Ready(())
+        if mail.news.is_empty() {
+            mail.news.shrink_to(64);
+        }
+        next
+    }
+}
+
+impl Mail {
+    fn push(&mut self, notice: Notice) {
+        match notice {
+            Notice::Reply(ticket, reply) => self.replies.push((ticket, reply)),
+            Notice::Events(events) => {
+                self.events += 1;
+                self.event_bytes += events.bytes();
+                let last = events.revision();
+                self.news.push_back(Notice::Events(events));
+                if self.events > EVENTS_MAX || self.event_bytes > EVENTS_BYTES_MAX {
+                    self.forget_events(last);
+                }
+            }
+            // They say no more the second time.
+            Notice::WatchRoom if matches!(self.news.back(), Some(Notice::WatchRoom)) => {}
+            Notice::Compacted(_) | Notice::Term(_) | Notice::WatchRoom => self.news.push_back(notice),
+        }
+    }
+
+    /// Leaves of the events only the last revision, where the first of them stood: before a compaction that followed it, so
+    /// that watches which have seen all that it takes away hear first how far they are.
+    fn forget_events(&mut self, last: i64) {
+        let is_events = |notice: &Notice| matches!(notice, Notice::Events(_));
+        let first = self.news.iter().position(is_events).unwrap_or(0);
+        self.news.retain(|notice| !is_events(notice));
+        let unknown = Arc::new(RevisionEvents::unknown(last));
+        (self.events, self.event_bytes) = (1, unknown.bytes());
+        self.news.insert(first, Notice::Events(unknown));
     }
 }
 
@@ -131,15 +199,64 @@ mod tests {
         });
     }
 
+    fn events(revision: i64) -> Notice {
+        Notice::Events(Arc::new(RevisionEvents::unknown(revision)))
+    }
+
+    fn revision(notice: Option<Notice>) -> Option<i64> {
+        match notice {
+            Some(Notice::Events(events)) => Some(events.revision()),
+            Some(Notice::Compacted(revision)) => Some(-revision),
+            _ => None,
+        }
+    }
+
     #[test]
-    fn mailbox_wakes_once_for_a_batch() {
+    fn replies_go_before_news_and_news_keep_their_order() {
         let mailbox = Mailbox::new();
-        let mut out = Vec::new();
+        let mut replies = Vec::new();
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(mailbox.poll_take(&mut cx, &mut out).is_pending());
-        mailbox.append(&mut vec![1, 2]);
-        mailbox.push(3);
-        assert!(mailbox.poll_take(&mut cx, &mut out).is_ready());
-        assert_eq!(out, [1, 2, 3]);
+        assert!(mailbox.poll_take(&mut cx, &mut replies).is_pending());
+        let ticket = |slot| Ticket { thread: 0, slot };
+        mailbox.append(&mut vec![
+            events(7),
+            Notice::Reply(ticket(1), Reply::ReadReady),
+            Notice::Compacted(6),
+            events(8),
+            Notice::Reply(ticket(2), Reply::ReadReady),
+        ]);
+        let Poll::Ready(first) = mailbox.poll_take(&mut cx, &mut replies) else { panic!("there is mail") };
+        assert_eq!(replies.drain(..).map(|(ticket, _)| ticket.slot).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(revision(first), Some(7));
+        mailbox.push(Notice::Reply(ticket(3), Reply::ReadReady));
+        assert_eq!(revision(mailbox.take(&mut replies)), Some(-6));
+        assert_eq!(replies.drain(..).count(), 1, "a reply does not wait behind the news");
+        assert_eq!(revision(mailbox.take(&mut replies)), Some(8));
+        assert!(mailbox.poll_take(&mut cx, &mut replies).is_pending());
+    }
+
+    #[test]
+    fn a_thread_that_is_late_is_told_the_last_revision() {
+        let mailbox = Mailbox::new();
+        let last = i64::try_from(EVENTS_MAX).unwrap() + 10;
+        mailbox.push(Notice::Term(3));
+        (1..=last).for_each(|revision| {
+            mailbox.push(events(revision));
+            if revision == 5 {
+                mailbox.push(Notice::Compacted(5));
+            }
+        });
+        assert!(lock(&mailbox.mail).news.len() < 16, "the queue is bounded whatever the thread does");
+        let mut replies = Vec::new();
+        assert!(matches!(mailbox.take(&mut replies), Some(Notice::Term(3))));
+        assert_eq!(revision(mailbox.take(&mut replies)), Some(last - 9), "in place of all that came before");
+        assert_eq!(revision(mailbox.take(&mut replies)), Some(-5), "a compaction is not forgotten");
+        let mut told = Vec::new();
+        while let Some(notice) = mailbox.take(&mut replies) {
+            told.extend(revision(Some(notice)));
+        }
+        assert_eq!(told, (last - 8..=last).collect::<Vec<_>>(), "what came afterwards is whole");
+        let mail = lock(&mailbox.mail);
+        assert_eq!((mail.events, mail.event_bytes), (0, 0));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     core,
     data_dir::{DataDir, DataDirError},
     endpoints::Endpoints,
-    local::Local,
+    local::{Local, guarded},
     mailbox::Inbox,
     memory::MemoryReport,
     shared::Shared,
@@ -130,8 +130,8 @@ impl<E: Engine> Member<E> {
             io.spawn(thread, move || async move {
                 let local = Local::new(shared, index);
                 LOCAL.set(Some(local.clone() as Rc<dyn Any>));
-                tokio::task::spawn_local(Rc::clone(&local).tick());
-                local.run().await;
+                tokio::task::spawn_local(guarded(Rc::clone(&local).tick()));
+                guarded(local.run()).await;
             })?;
         }
 

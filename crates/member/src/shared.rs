@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tidegate_api::Error;
@@ -16,9 +16,9 @@ use crate::{
     config::Config,
     mailbox::{Inbox, Mailbox},
     memory::{AllocatorStats, MemoryReport},
+    metrics::Counts,
     sketch::KeySketch,
     threads::{RaftInput, Work},
-    ticket::Notice,
 };
 
 /// Consensus as everybody else sees it: a moment old.
@@ -31,12 +31,15 @@ pub(crate) struct Consensus {
     /// Reads need no round: see `Core::reads_alone`.
     reads_alone: AtomicBool,
     leases: AtomicUsize,
+    leader_changes: AtomicU64,
 }
 
 impl Consensus {
     pub(crate) fn publish(&self, status: Status, reads_alone: bool, leases: usize) {
         self.term.store(status.term.0, Ordering::Relaxed);
-        self.leader.store(status.leader, Ordering::Relaxed);
+        if self.leader.swap(status.leader, Ordering::Relaxed) != status.leader && status.leader != 0 {
+            self.leader_changes.fetch_add(1, Ordering::Relaxed);
+        }
         self.commit.store(status.commit.0, Ordering::Relaxed);
         self.leads.store(status.role == Role::Leader, Ordering::Relaxed);
         self.leases.store(leases, Ordering::Relaxed);
@@ -50,6 +53,11 @@ impl Consensus {
     /// Id of the leader; 0 when there is none.
     pub(crate) fn leader(&self) -> u64 {
         self.leader.load(Ordering::Relaxed)
+    }
+
+    /// Leaders seen since the start.
+    pub(crate) fn leader_changes(&self) -> u64 {
+        self.leader_changes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -69,20 +77,6 @@ impl Consensus {
     }
 }
 
-/// Counts that `/metrics` shows.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) puts: AtomicU64,
-    pub(crate) deletes: AtomicU64,
-    pub(crate) txns: AtomicU64,
-    pub(crate) ranges: AtomicU64,
-    pub(crate) proposals_failed: AtomicU64,
-    pub(crate) proposals_pending: AtomicU64,
-    pub(crate) fsyncs: AtomicU64,
-    pub(crate) lease_granted: AtomicU64,
-    pub(crate) lease_revoked: AtomicU64,
-}
-
 pub(crate) struct Shared<E: Engine> {
     pub(crate) config: Config,
     pub(crate) budget: Budget,
@@ -91,14 +85,14 @@ pub(crate) struct Shared<E: Engine> {
     pub(crate) counts: Counts,
     pub(crate) raft: Inbox<RaftInput>,
     /// One for each I/O thread.
-    pub(crate) mailboxes: Vec<Mailbox<Notice>>,
+    pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) work: Work,
     pub(crate) costs: Mutex<KeySketch>,
     /// Watches of all threads: without any, apply encodes no events.
     pub(crate) watches: AtomicUsize,
     stopping: watch::Sender<bool>,
     /// History is physically gone up to this revision.
-    pub(crate) swept: AtomicI64,
+    pub(crate) swept: watch::Sender<i64>,
     next_request: AtomicU64,
     next_lease: AtomicU64,
 }
@@ -117,14 +111,14 @@ impl<E: Engine> Shared<E> {
             budget,
             reader,
             consensus: Consensus::default(),
-            counts: Counts::default(),
+            counts: Counts::new(io_threads),
             raft: Inbox::new(),
             mailboxes: (0..io_threads).map(|_| Mailbox::new()).collect(),
             work,
             costs: Mutex::default(),
             watches: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
-            swept: AtomicI64::new(0),
+            swept: watch::Sender::new(0),
             next_request: AtomicU64::new(seed),
             next_lease: AtomicU64::new(seed),
         })

@@ -86,7 +86,7 @@ impl<E: Engine> crate::local::Local<E> {
     pub(crate) fn pump(self: &Rc<Self>) {
         loop {
             let Some(job) = self.watches.hub.borrow_mut().next_job() else { break };
-            tokio::task::spawn_local(Rc::clone(self).read(job));
+            tokio::task::spawn_local(crate::local::guarded(Rc::clone(self).read(job)));
         }
         loop {
             let Some(stream) = self.watches.hub.borrow_mut().next_ready() else { break };

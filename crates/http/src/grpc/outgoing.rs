@@ -103,6 +103,11 @@ impl Outgoing {
         lease(&self.exchange, bytes).await
     }
 
+    /// Whether other calls wait for bytes of the answers' holder.
+    pub fn others_wait(&self) -> bool {
+        self.exchange.conn().local.net.answers.waiting() > 0
+    }
+
     /// Queues a chunk. Not longer than the room, else it waits in memory for the client's window.
     ///
     /// # Errors

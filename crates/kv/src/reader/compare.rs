@@ -9,63 +9,119 @@ use tidegate_api::{
         compare::{CompareResult, CompareTarget, TargetUnion},
     },
 };
-use tidegate_engine::{Cursor, Engine, Order, Scan, Space, Tier};
+use tidegate_engine::{Cursor, Engine, Lookup, Order, Scan, Space, Tier};
 
-use super::{Found, ReadError, Reader, head_span};
+use super::{Found, ReadError, Reader, get::Older, head_span};
 use crate::{
     Bound,
     rows::{HeadRow, Info, head_user_key},
 };
 
-impl<E: Engine> Reader<E> {
-    /// Whether a compare holds at `bound`. Over a range it must hold for every key; over no key at all it is evaluated once
-    /// against nothing.
+/// Works through one compare in slices. Over a range it must hold for every key; over no key at all it is evaluated once
+/// against nothing.
+#[derive(Debug, Clone)]
+pub struct CompareCursor {
+    compare: Compare,
+    bound: Bound,
+    /// The next row to look at, and the end.
+    position: Vec<u8>,
+    upper: Vec<u8>,
+    /// There was a key.
+    any: bool,
+}
+
+impl CompareCursor {
+    pub fn new(compare: Compare, bound: Bound) -> Self {
+        let (position, upper) = head_span(&KeyRange::new(compare.key.clone(), compare.range_end.clone()));
+        Self { compare, bound, position, upper, any: false }
+    }
+
+    /// Whether it holds, when it is of one key and memory tells.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn holds(&self, compare: &Compare, bound: Bound) -> Result<bool, ReadError> {
-        let range = KeyRange::new(compare.key.clone(), compare.range_end.clone());
-        if let KeyRange::One(key) = &range {
-            let found = self.find(key, bound, Tier::All)?.known().flatten();
-            return self.found_holds(compare, found.as_ref());
+    pub fn now<E: Engine>(&self, reader: &Reader<E>) -> Result<Option<bool>, ReadError> {
+        if !self.compare.range_end.is_empty() {
+            return Ok(None);
         }
-        let (lower, upper) = head_span(&range);
-        if lower >= upper {
-            return Ok(matches(compare, None, None));
+        match reader.find(&self.compare.key, self.bound, Tier::Cached)? {
+            // A large value is not copied here.
+            Lookup::Found(Some(Found { blob: true, .. })) | Lookup::Absent | Lookup::NotCached => Ok(None),
+            Lookup::Found(found) => reader.found_holds(&self.compare, found, Tier::Cached),
         }
-        let scan = Scan { lower: &lower, upper: &upper, order: Order::Ascending, fill_cache: true };
-        let mut cursor = self.engine.scan(Space::Head, scan)?;
-        let mut any = false;
+    }
+
+    /// Goes on for at most `rows` rows; `Some` at the end. The caller holds a pin.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<bool>, ReadError> {
+        let (compare, bound) = (&self.compare, self.bound);
+        if compare.range_end.is_empty() {
+            let found = reader.find(&compare.key, bound, Tier::All)?.known().flatten();
+            return reader.found_holds(compare, found, Tier::All);
+        }
+        if self.position >= self.upper {
+            return Ok(Some(self.any || matches(compare, None, None)));
+        }
+        let scan = Scan { lower: &self.position, upper: &self.upper, order: Order::Ascending, fill_cache: true };
+        let mut cursor = reader.engine.scan(Space::Head, scan)?;
+        let mut versions = Older::new(&*reader.engine, &self.position, &self.upper);
+        let by_value = compare.target() == CompareTarget::Value;
+        let mut seen = 0;
         while let Some((row_key, row)) = cursor.next()? {
+            if seen == rows {
+                let position = row_key.to_vec();
+                drop((cursor, versions));
+                self.position = position;
+                return Ok(None);
+            }
+            seen += 1;
             let head = HeadRow::decode(row_key, row)?;
             let found = if bound.sees(head.at) {
-                (!head.info.deleted).then(|| Found {
-                    at: head.at,
-                    info: head.info,
-                    value: head.value.map(bytes::Bytes::copy_from_slice),
-                    blob: head.blob,
-                })
+                let value = head.value.filter(|_| by_value).map(bytes::Bytes::copy_from_slice);
+                Some(Found { at: head.at, info: head.info, value, blob: head.blob })
             } else {
-                self.find(head_user_key(row_key).unwrap_or_default(), bound, Tier::All)?.known().flatten()
+                let older = versions.before(head_user_key(row_key).unwrap_or_default(), bound)?;
+                older.map(|row| Found { at: row.at, info: row.info, value: None, blob: row.blob })
             };
-            if let Some(found) = found {
-                any = true;
-                if !self.found_holds(compare, Some(&found))? {
-                    return Ok(false);
+            if let Some(found) = found.filter(|found| !found.info.deleted) {
+                self.any = true;
+                if reader.found_holds(compare, Some(found), Tier::All)? == Some(false) {
+                    return Ok(Some(false));
                 }
             }
         }
-        Ok(any || matches(compare, None, None))
+        Ok(Some(self.any || matches(compare, None, None)))
+    }
+}
+
+impl<E: Engine> Reader<E> {
+    /// Whether a compare holds at `bound`, in one go.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) fn holds(&self, compare: &Compare, bound: Bound) -> Result<bool, ReadError> {
+        let mut cursor = CompareCursor::new(compare.clone(), bound);
+        loop {
+            if let Some(holds) = cursor.step(self, usize::MAX)? {
+                return Ok(holds);
+            }
+        }
     }
 
-    fn found_holds(&self, compare: &Compare, found: Option<&Found>) -> Result<bool, ReadError> {
-        let Some(found) = found else { return Ok(matches(compare, None, None)) };
-        let value = match (&found.value, compare.target()) {
-            (Some(value), _) => Some(value.clone()),
-            (None, CompareTarget::Value) => self.value(found.at, found.blob, Tier::All)?.known(),
-            (None, _) => None,
+    /// `None` when the value is needed and `tier` does not reach it.
+    fn found_holds(&self, compare: &Compare, found: Option<Found>, tier: Tier) -> Result<Option<bool>, ReadError> {
+        let Some(found) = found else { return Ok(Some(matches(compare, None, None))) };
+        let value = match (found.value, compare.target()) {
+            (Some(value), CompareTarget::Value) => value,
+            (None, CompareTarget::Value) => match self.value(found.at, found.blob, tier)? {
+                Lookup::Found(value) => value,
+                Lookup::NotCached | Lookup::Absent => return Ok(None),
+            },
+            (_, _) => bytes::Bytes::new(),
         };
-        Ok(matches(compare, Some((found.at.main, &found.info)), value.as_deref()))
+        Ok(Some(matches(compare, Some((found.at.main, &found.info)), Some(&value))))
     }
 }
 

@@ -7,7 +7,8 @@ use super::{ReadError, Reader};
 use crate::{
     Bound, Version,
     rows::{
-        EventRow, HeadRow, Info, VersionRow, event_key, head_key, value_key, version_prefix, version_seek, versions_end,
+        EventRow, HeadRow, Info, VersionRow, event_key, head_key, head_user_key, value_key, version_prefix,
+        version_seek, versions_end,
     },
 };
 
@@ -33,8 +34,8 @@ pub struct Row {
 impl<E: Engine> Reader<E> {
     /// The version of `key` that a read at `bound` sees, without a value of its own row. A deletion is no version.
     ///
-    /// One look at `head` when nothing newer was written, and then no pin is needed for it; else the caller holds a pin, or
-    /// checks [`Reader::compacted`] afterwards.
+    /// One look at `head` when nothing newer was written. The caller holds a pin, or checks afterwards that
+    /// [`Reader::compacted`] is not above the bound: till then no row that the bound sees was taken away.
     ///
     /// # Errors
     /// [`ReadError::Engine`] and [`ReadError::BadRow`]: the member must stop.
@@ -56,14 +57,35 @@ impl<E: Engine> Reader<E> {
             return Ok(Lookup::Found(found));
         }
         if tier == Tier::Cached {
-            return Ok(Lookup::NotCached); // iterators may touch the disk
+            return self.predecessor(head.at, bound); // iterators may touch the disk
         }
         let older = self.version_before(key, bound)?.filter(|row| !row.info.deleted);
         Ok(Lookup::Found(older.map(|row| Found { at: row.at, info: row.info, value: None, blob: row.blob })))
     }
 
+    /// The version before the one at `newest`, where memory has it and it is the one that `bound` sees: two looks at `events`.
+    /// So are the pairs found that a put has just overwritten.
+    fn predecessor(&self, newest: Version, bound: Bound) -> Result<Lookup<Option<Found>>, ReadError> {
+        let key = event_key(newest);
+        let Lookup::Found(row) = self.engine.get(Space::Events, &key, Tier::Cached)? else {
+            return Ok(Lookup::NotCached);
+        };
+        let (at, blob) = match EventRow::decode(&key, row.as_ref())?.previous {
+            None => return Ok(Lookup::Found(None)),
+            Some((at, blob)) if bound.sees(at) => (at, blob),
+            Some(_) => return Ok(Lookup::NotCached),
+        };
+        let key = event_key(at);
+        let Lookup::Found(row) = self.engine.get(Space::Events, &key, Tier::Cached)? else {
+            return Ok(Lookup::NotCached);
+        };
+        let event = EventRow::decode(&key, row.as_ref())?;
+        let value = event.value.map(Bytes::copy_from_slice);
+        Ok(Lookup::Found((!event.info.deleted).then_some(Found { at, info: event.info, value, blob })))
+    }
+
     /// The newest version of `key` before `bound`, a deletion included. One bounded seek.
-    pub(super) fn version_before(&self, key: &[u8], bound: Bound) -> Result<Option<VersionRow>, ReadError> {
+    fn version_before(&self, key: &[u8], bound: Bound) -> Result<Option<VersionRow>, ReadError> {
         let prefix = version_prefix(key);
         let (lower, upper) = (version_seek(&prefix, bound.0), versions_end(&prefix));
         let scan = Scan { lower: &lower, upper: &upper, order: Order::Ascending, fill_cache: true };
@@ -115,5 +137,40 @@ impl<E: Engine> Reader<E> {
             },
         };
         Ok(Lookup::Found(Some(Row { at: found.at, info: found.info, value })))
+    }
+}
+
+/// The versions before a bound of keys within a range, by one iterator for a slice of work. It is opened when the first is
+/// asked for: mostly `head` answers.
+pub(super) struct Older<'a, E: Engine> {
+    engine: &'a E,
+    lower: Vec<u8>,
+    upper: Vec<u8>,
+    cursor: Option<E::Cursor<'a>>,
+}
+
+impl<'a, E: Engine> Older<'a, E> {
+    /// Of the keys whose rows in `head` stand from `lower` to `upper`.
+    pub(super) fn new(engine: &'a E, lower: &[u8], upper: &[u8]) -> Self {
+        let bound = |row: &[u8]| head_user_key(row).map_or_else(|| row.to_vec(), version_prefix);
+        Self { engine, lower: bound(lower), upper: bound(upper), cursor: None }
+    }
+
+    /// As [`Reader::version_before`].
+    pub(super) fn before(&mut self, key: &[u8], bound: Bound) -> Result<Option<VersionRow>, ReadError> {
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            none => {
+                let (lower, upper) = (&self.lower[..], &self.upper[..]);
+                let scan = Scan { lower, upper, order: Order::Ascending, fill_cache: true };
+                none.insert(self.engine.scan(Space::Versions, scan)?)
+            }
+        };
+        let prefix = version_prefix(key);
+        cursor.seek(&version_seek(&prefix, bound.0));
+        match cursor.next()? {
+            Some((row_key, row)) if row_key.starts_with(&prefix) => Ok(Some(VersionRow::decode(row_key, row)?)),
+            Some(_) | None => Ok(None),
+        }
     }
 }

@@ -3,10 +3,15 @@
 //! It follows from what the history *is*, never from what happens to be stored: of the changes up to the compacted revision,
 //! those that are the newest of their key at the hashed revision, whether or not the others are gone already.
 
-use tidegate_engine::{Engine, Tier};
+use bytes::Bytes;
+use tidegate_api::KeyRange;
+use tidegate_engine::{Engine, Space, Tier};
 
-use super::{Pin, ReadError, Reader, wire};
-use crate::{Bound, Version, rows::Info};
+use super::{Pin, ReadError, Reader, get::Older, head_span, wire};
+use crate::{
+    Bound, Version,
+    rows::{HeadRow, Info, head_key},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashAnswer {
@@ -60,8 +65,10 @@ impl HashCursor {
     /// [`ReadError::Engine`], [`ReadError::BadRow`].
     pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<HashAnswer>, ReadError> {
         let (mut seen, mut bytes, mut stopped) = (0, 0, None);
-        let (compacted, revision, mut crc) = (self.compacted, self.revision, self.crc);
+        let (compacted, bound, mut crc) = (self.compacted, Bound::at(self.revision), self.crc);
         let mut record = Vec::new();
+        let (lower, upper) = head_span(&KeyRange::From(Bytes::new()));
+        let mut versions = Older::new(&*reader.engine, &lower, &upper);
         reader.each_event(self.position, self.revision, |event| {
             if seen == rows || bytes > SLICE_BYTES {
                 stopped = Some(event.at);
@@ -69,11 +76,9 @@ impl HashCursor {
             }
             seen += 1;
             // Compared with the real one: its rule for what is kept looks at the hashed revision, not at the compacted one.
-            if event.at.main <= compacted {
-                let newest = reader.version_before(event.key, Bound::at(revision))?;
-                if event.info.deleted || newest.is_none_or(|newest| newest.at != event.at) {
-                    return Ok(true);
-                }
+            let mut kept = || Ok::<_, ReadError>(reader.newest(event.key, bound, &mut versions)? == Some(event.at));
+            if event.at.main <= compacted && (event.info.deleted || !kept()?) {
+                return Ok(true);
             }
             record.clear();
             record.extend_from_slice(&event.at.main.to_be_bytes());
@@ -107,5 +112,18 @@ impl HashCursor {
             }
             None => Ok(Some(HashAnswer { hash: crc, compact_revision: compacted, hash_revision: self.revision })),
         }
+    }
+}
+
+impl<E: Engine> Reader<E> {
+    /// The newest change of `key` before `bound`, a deletion included.
+    fn newest(&self, key: &[u8], bound: Bound, versions: &mut Older<'_, E>) -> Result<Option<Version>, ReadError> {
+        let row_key = head_key(key);
+        let Some(row) = self.engine.get(Space::Head, &row_key, Tier::All)?.known() else { return Ok(None) };
+        let head = HeadRow::decode(&row_key, row.as_ref())?;
+        if bound.sees(head.at) {
+            return Ok(Some(head.at));
+        }
+        Ok(versions.before(key, bound)?.map(|row| row.at))
     }
 }

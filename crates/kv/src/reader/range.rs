@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes};
 use tidegate_api::KeyRange;
 use tidegate_engine::{Cursor, Engine, Order, Scan, Space, Tier};
 
-use super::{ReadError, Reader, wire};
+use super::{ReadError, Reader, get::Older, wire};
 use crate::{
     Bound, Version,
     rows::{HeadRow, Info, head_key, head_user_key},
@@ -198,13 +198,14 @@ impl RangeCursor {
             if ascending { (&self.position, &self.other_end) } else { (&self.other_end, &self.position) };
         let scan = Scan { lower, upper, order: self.spec.order, fill_cache: true };
         let mut cursor = reader.engine.scan(Space::Head, scan)?;
+        let mut versions = Older::new(&*reader.engine, lower, upper);
         while let Some((row_key, row)) = cursor.next()? {
             let head = HeadRow::decode(row_key, row)?;
             let key = head_user_key(row_key).unwrap_or_default();
             let live = if self.spec.bound.sees(head.at) {
                 Some(Live { at: head.at, info: head.info, value: head.value, blob: head.blob })
             } else {
-                let older = reader.version_before(key, self.spec.bound)?;
+                let older = versions.before(key, self.spec.bound)?;
                 older.map(|row| Live { at: row.at, info: row.info, value: None, blob: row.blob })
             };
             let more = visit(key, live.filter(|live| !live.info.deleted));
@@ -213,12 +214,12 @@ impl RangeCursor {
                 if ascending {
                     position.push(0);
                 }
-                drop(cursor);
+                drop((cursor, versions));
                 self.position = position;
                 return Ok(());
             }
         }
-        drop(cursor);
+        drop((cursor, versions));
         self.done = true;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! A pair as it stands in answers: lengths before bytes, so that an answer's length is known from its rows alone.
 
+use bytes::BufMut;
+
 use crate::{Version, rows::Info};
 
 const fn number_len(number: u64) -> usize {
@@ -15,21 +17,27 @@ const fn bytes_field_len(len: u64) -> u64 {
     if len == 0 { 0 } else { 1 + number_len(len) as u64 + len }
 }
 
-pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
-    crate::rows::put_number(out, number);
+pub(super) fn push_number(out: &mut impl BufMut, mut number: u64) {
+    while number >= 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "seven bits are taken at a time")]
+        out.put_u8(number as u8 | 0x80);
+        number >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "less than 128 is left")]
+    out.put_u8(number as u8);
 }
 
 /// A protobuf field of a number: nothing for zero.
-pub fn put_number_field(out: &mut Vec<u8>, tag: u8, number: i64) {
+pub fn put_number_field(out: &mut impl BufMut, tag: u8, number: i64) {
     if number != 0 {
-        out.push(tag << 3);
+        out.put_u8(tag << 3);
         push_number(out, number.cast_unsigned());
     }
 }
 
-fn put_bytes_head(out: &mut Vec<u8>, tag: u8, len: u64) {
+fn put_bytes_head(out: &mut impl BufMut, tag: u8, len: u64) {
     if len != 0 {
-        out.push(tag << 3 | 2);
+        out.put_u8(tag << 3 | 2);
         push_number(out, len);
     }
 }
@@ -50,23 +58,23 @@ pub(super) fn pair_field_len(pair: u64) -> u64 {
 }
 
 /// Everything of a pair before the bytes of its value; [`put_pair_end`] follows them.
-pub(super) fn put_pair_start(out: &mut Vec<u8>, key: &[u8], at: Version, info: &Info, value_len: u64) {
+pub(super) fn put_pair_start(out: &mut impl BufMut, key: &[u8], at: Version, info: &Info, value_len: u64) {
     put_bytes_head(out, 1, key.len() as u64);
-    out.extend_from_slice(key);
+    out.put_slice(key);
     put_number_field(out, 2, info.create);
     put_number_field(out, 3, at.main);
     put_number_field(out, 4, info.version);
     put_bytes_head(out, 5, value_len);
 }
 
-pub(super) fn put_pair_end(out: &mut Vec<u8>, lease: i64) {
+pub(super) fn put_pair_end(out: &mut impl BufMut, lease: i64) {
     put_number_field(out, 6, lease);
 }
 
 /// A whole `mvccpb.KeyValue`.
-pub fn put_pair(out: &mut Vec<u8>, key: &[u8], at: Version, info: &Info, value: &[u8], lease: i64) {
+pub fn put_pair(out: &mut impl BufMut, key: &[u8], at: Version, info: &Info, value: &[u8], lease: i64) {
     put_pair_start(out, key, at, info, value.len() as u64);
-    out.extend_from_slice(value);
+    out.put_slice(value);
     put_pair_end(out, lease);
 }
 

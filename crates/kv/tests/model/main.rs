@@ -115,3 +115,22 @@ fn machines_agree_with_a_map_of_versions() {
         assert!(result.is_ok(), "seed {seed}: replay with TIDEGATE_SEED={seed} cargo test -p tidegate-kv --test model");
     }
 }
+
+/// The pair that a put has just overwritten, which its answer may tell, took an iterator on another thread.
+#[test]
+fn memory_tells_the_pair_that_was_just_overwritten() {
+    use tidegate_engine::{Lookup, MapEngine, Tier};
+    let mut machine = tidegate_kv::Machine::open(MapEngine::new().into(), tidegate_kv::Config::default()).unwrap();
+    for (index, value) in (1..).zip(["one", "two"]) {
+        let put = tidegate_api::pb::PutRequest { key: "k".into(), value: value.into(), ..Default::default() };
+        let position = tidegate_base::LogPosition::new(index, 1);
+        machine.apply(position, &entry(Command::Put, put.encode_to_vec())).unwrap();
+    }
+    machine.commit().unwrap();
+    let reader = machine.reader();
+    let value = |revision| match reader.find(b"k", tidegate_kv::Bound::at(revision), Tier::Cached).unwrap() {
+        Lookup::Found(found) => found.map(|found| found.value.unwrap()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([2, 3].map(value), [Some("one".into()), Some("two".into())]);
+}

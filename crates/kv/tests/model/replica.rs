@@ -7,13 +7,19 @@ use prost::Message;
 use rand::{Rng, rngs::SmallRng};
 use tidegate_api::{
     Error, KeyRange,
-    pb::{KeyValue, RangeResponse},
+    pb::{
+        KeyValue, RangeResponse,
+        etcdserverpb::{
+            Compare,
+            compare::{CompareResult, CompareTarget, TargetUnion},
+        },
+    },
 };
 use tidegate_base::{LogPosition, Payload};
-use tidegate_engine::{Engine, MapEngine, Order, Space, Tier};
+use tidegate_engine::{Engine, Lookup, MapEngine, Order, Space, Tier};
 use tidegate_kv::{
-    Answer, Bound, Config, DeleteAnswer, HashCursor, Machine, OpAnswer, Outcome, Piece, PutAnswer, RangeCursor,
-    RangeMeasure, RangeSpec, ReadError, Reader, SliceLimit, Step, Sweep, TxnAnswer, Version,
+    Answer, Bound, CompareCursor, Config, DeleteAnswer, Found, HashCursor, Machine, OpAnswer, Outcome, Piece,
+    PutAnswer, RangeCursor, RangeMeasure, RangeSpec, ReadError, Reader, SliceLimit, Step, Sweep, TxnAnswer, Version,
 };
 
 use crate::{
@@ -159,6 +165,8 @@ impl Replica {
             let row = reader.get(&key, bound, Tier::All).unwrap().known().flatten();
             let pair = row.map(|row| pair_of(key.clone(), row.at, &row.info, row.value));
             assert_eq!(pair, oracle.at(&key, (revision + 1, 0)).map(|change| change.pair.clone()), "{}", self.name);
+            self.check_memory(&reader, &key, bound);
+            check_compare(&reader, oracle, &generate::key_range(rng), bound, rng);
             drop(pin);
         }
         self.check_events(&reader, oracle);
@@ -173,6 +181,18 @@ impl Replica {
             assert!(matches!(reader.pin(below), Err(ReadError::Compacted(_))));
         }
         assert!(matches!(reader.bound(oracle.revision + 1), Err(ReadError::Future(_))));
+    }
+
+    /// What memory tells without an iterator is what the long way finds.
+    fn check_memory(&self, reader: &Reader<MapEngine>, key: &[u8], bound: Bound) {
+        let wanted = reader.find(key, bound, Tier::All).unwrap().known().flatten();
+        let row = |found: &tidegate_kv::Found| (found.at, found.info, found.blob);
+        if let Lookup::Found(found) = reader.find(key, bound, Tier::Cached).unwrap() {
+            assert_eq!(found.as_ref().map(row), wanted.as_ref().map(row), "{}: {key:?} at {bound:?}", self.name);
+            if let Some(Found { at, blob: false, value: Some(value), .. }) = found {
+                assert_eq!(reader.value(at, false, Tier::All).unwrap().known(), Some(value), "{}", self.name);
+            }
+        }
     }
 
     fn check_events(&self, reader: &Reader<MapEngine>, oracle: &Oracle) {
@@ -333,6 +353,45 @@ fn recipes(answer: &Answer) -> Vec<RangeSpec> {
         _ => {}
     }
     out
+}
+
+/// A compare over a range, in slices of one row.
+fn check_compare(reader: &Reader<MapEngine>, oracle: &Oracle, range: &KeyRange, bound: Bound, rng: &mut SmallRng) {
+    let pairs = oracle.range(range, (bound.0.main, bound.0.sub));
+    let range_end = match range {
+        KeyRange::One(_) => Bytes::new(),
+        KeyRange::From(_) => Bytes::from_static(b"\0"),
+        KeyRange::Span(_, end) => end.clone(),
+    };
+    let given = rng.random_range(0..3);
+    let some = pairs.first().map_or_else(Bytes::new, |pair| pair.value.clone());
+    let cases = [
+        (CompareTarget::Version, CompareResult::Greater, TargetUnion::Version(given)),
+        (CompareTarget::Value, CompareResult::Equal, TargetUnion::Value(some.clone())),
+    ];
+    for (target, result, given) in cases {
+        let holds = match &given {
+            TargetUnion::Version(given) => pairs.iter().all(|pair| pair.version > *given) && !pairs.is_empty(),
+            _ => pairs.iter().all(|pair| pair.value == some) && !pairs.is_empty(),
+        };
+        let compare = Compare {
+            key: range.start().clone(),
+            range_end: range_end.clone(),
+            target: target.into(),
+            result: result.into(),
+            target_union: Some(given),
+        };
+        let mut cursor = CompareCursor::new(compare, bound);
+        if let Some(now) = cursor.now(reader).unwrap() {
+            assert_eq!(now, holds, "{cursor:?}");
+        }
+        let sliced = loop {
+            if let Some(holds) = cursor.step(reader, 1).unwrap() {
+                break holds;
+            }
+        };
+        assert_eq!(sliced, holds, "{cursor:?}");
+    }
 }
 
 /// Both passes in small slices: counts, lengths and every pair.

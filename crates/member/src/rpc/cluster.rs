@@ -10,7 +10,7 @@ use tidegate_api::{
 use tidegate_engine::Engine;
 
 use super::{decode, encode, lease::response_header, read_error};
-use crate::{local::Local, threads::Lane};
+use crate::local::Local;
 
 pub(super) async fn member_list<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<Bytes, Error> {
     let request: MemberListRequest = decode(bytes)?;
@@ -18,8 +18,7 @@ pub(super) async fn member_list<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -
         local.read_barrier().await?;
     }
     let reader = local.shared.reader.clone();
-    let members = local.shared.work.run(Lane::Read, move || reader.members()).await;
-    let members = members.map_err(|_| Error::Stopped)?.map_err(read_error)?;
+    let members = local.work(move || reader.members()).await?.map_err(read_error)?;
     // Answers of this service carry no revision.
     Ok(encode(&MemberListResponse { header: Some(response_header(local, 0)), members }))
 }

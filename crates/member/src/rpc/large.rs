@@ -1,74 +1,100 @@
 //! Sending a [`Plan`]: at once when it is small, else in slices as the client takes them.
 
-use std::rc::Rc;
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tidegate_api::{Code as ApiCode, Error};
+use tidegate_base::{Holder, Lease, clock};
 use tidegate_engine::{Engine, Tier};
-use tidegate_http::{
-    admission::Admitted,
-    grpc::{CHUNK_MAX, Call, Chunk, Gone, Outgoing, Status, prefix},
-};
+use tidegate_http::grpc::{CHUNK_MAX, Call, Charge, Chunk, Code, Gone, Outgoing, Status, prefix};
 use tidegate_kv::{Piece, RangeCursor, ReadError, SliceLimit};
 
-use super::{finish, read_error, status};
+use super::{Answered, finish, read_error, reply, status};
 use crate::{
     answer::{Part, Plan},
     local::Local,
-    threads::Lane,
 };
 
 /// Longest message that gRPC clients take.
 const MESSAGE_MAX: u64 = i32::MAX as u64;
+/// How long a client may take nothing while it holds bytes of answers that others wait for.
+const STALLED_MAX: Duration = Duration::from_secs(20);
+
+/// Why a message cannot be sent to its end.
+enum Broken {
+    Gone(Gone),
+    /// In the middle of a message there is no way to say what went wrong.
+    Reset,
+}
+
+impl From<Gone> for Broken {
+    fn from(gone: Gone) -> Self {
+        Broken::Gone(gone)
+    }
+}
 
 /// What a slice of measuring came to.
+enum Slice {
+    More(Box<Plan>),
+    Done(Measured),
+}
+
+/// A measured answer.
 enum Measured {
-    More(Plan),
     Small(Vec<u8>),
-    Large(Plan),
+    Large(Box<Plan>),
 }
 
 /// The whole answer in memory, under a lease while it is made: for callers in the process, who ask in pages.
-pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, mut plan: Plan) -> Result<Vec<u8>, Error> {
-    loop {
-        let reader = local.shared.reader.clone();
-        let slice = move || plan.measure(&reader).map(|done| (plan, done));
-        let slice = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?;
-        let (rest, done) = slice.map_err(read_error)?;
-        plan = rest;
-        if done {
-            break;
-        }
+pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, plan: Plan) -> Result<Vec<u8>, Error> {
+    if let Some(ready) = plan.now(&local.shared.reader).map_err(read_error)? {
+        let mut message = Vec::with_capacity(ready.len());
+        ready.put(&mut message);
+        return Ok(message);
     }
-    let lease = local.shared.budget.try_lease(tidegate_base::Holder::Answers, plan.len());
-    let lease = lease.ok_or(Error::TooManyRequests)?;
-    let reader = local.shared.reader.clone();
-    let collected = local.shared.work.run(Lane::Read, move || plan.collect(&reader)).await;
-    drop(lease);
-    collected.map_err(|_| Error::Stopped)?.map_err(read_error)
+    let until = pinned_until(local, &plan);
+    let whole = async {
+        match measure(local, Box::new(plan)).await? {
+            Measured::Small(message) => Ok(message),
+            Measured::Large(plan) => {
+                let lease = local.shared.budget.try_lease(Holder::Answers, plan.len());
+                let lease = lease.ok_or(Error::TooManyRequests)?;
+                let reader = local.shared.reader.clone();
+                let collected = local.work(move || plan.collect(&reader)).await;
+                drop(lease);
+                collected?.map_err(read_error)
+            }
+        }
+    };
+    tokio::time::timeout_at(until.into(), whole).await.map_err(|_| Error::Timeout)?
 }
 
 /// Answers a call with a plan.
-pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, mut plan: Plan) -> Result<(), Gone> {
+pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Answered {
     match plan.now(&local.shared.reader) {
-        Ok(Some(message)) => return call.reply(message.into()).await,
-        Ok(None) => {}
-        Err(error) => return finish(call, &status(&read_error(error))),
+        Ok(Some(ready)) => {
+            call.reply_with(ready.len(), |out| ready.put(out)).await?;
+            Ok(Code::Ok)
+        }
+        Ok(None) => Box::pin(send_slowly(local, call, plan)).await,
+        Err(error) => finish(call, &status(&read_error(error))),
     }
-    let plan = loop {
-        let reader = local.shared.reader.clone();
-        let slice = move || -> Result<Measured, ReadError> {
-            if !plan.measure(&reader)? {
-                return Ok(Measured::More(plan));
-            }
-            if plan.is_small() { plan.collect(&reader).map(Measured::Small) } else { Ok(Measured::Large(plan)) }
-        };
-        match local.shared.work.run(Lane::Read, slice).await {
-            Ok(Ok(Measured::More(rest))) => plan = rest,
-            Ok(Ok(Measured::Small(message))) => return call.reply(message.into()).await,
-            Ok(Ok(Measured::Large(plan))) => break plan,
-            Ok(Err(error)) => return finish(call, &status(&read_error(error))),
-            Err(_) => return finish(call, &status(&Error::Stopped)),
+}
+
+/// Answers a call with a plan that reads more than memory holds. What it reads is pinned for a limited time: who takes longer
+/// to take the answer loses it, else one client that stops reading would keep history on disk for ever.
+pub(crate) async fn send_slowly<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Answered {
+    let until = pinned_until(local, &plan);
+    let plan = match tokio::time::timeout_at(until.into(), measure(local, Box::new(plan))).await {
+        Ok(Ok(Measured::Small(message))) => return reply(call, message.into()).await,
+        Ok(Ok(Measured::Large(plan))) => plan,
+        Ok(Err(error)) => return finish(call, &status(&error)),
+        Err(_) => {
+            call.stream().reset();
+            return Ok(Code::Internal);
         }
     };
     let len = plan.len();
@@ -77,17 +103,61 @@ pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, mut plan: 
         return finish(call, &status(&Error::other(ApiCode::ResourceExhausted, text)));
     }
     let mut out = call.stream();
-    let sent = stream(local, &mut out, plan, len).await;
-    match sent {
-        Ok(true) => out.finish(&Status::OK),
-        // In the middle of a message there is no way to say what went wrong.
-        Ok(false) => out.reset(),
-        Err(gone) => return Err(gone),
-    }
-    Ok(())
+    let sent = tokio::time::timeout_at(until.into(), stream(local, &mut out, *plan, len)).await;
+    end(out, sent.unwrap_or(Err(Broken::Reset)))
 }
 
-async fn stream<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, plan: Plan, len: u64) -> Result<bool, Gone> {
+/// Answers a call with one message that is in memory, under `lease`.
+pub(crate) async fn send_message(call: Call, message: Bytes, lease: Lease) -> Answered {
+    if message.len() <= CHUNK_MAX {
+        return reply(call, message).await;
+    }
+    let mut out = call.stream();
+    let sent = async {
+        out.room(CHUNK_MAX).await?;
+        out.send(Chunk::shared(Bytes::copy_from_slice(&prefix(message.len()))))?;
+        send_held(&mut out, held(message, lease)).await
+    };
+    let sent = sent.await;
+    end(out, sent)
+}
+
+fn end(out: Outgoing, sent: Result<(), Broken>) -> Answered {
+    match sent {
+        Ok(()) => {
+            out.finish(&Status::OK);
+            Ok(Code::Ok)
+        }
+        Err(Broken::Reset) => {
+            out.reset();
+            Ok(Code::Internal)
+        }
+        Err(Broken::Gone(gone)) => Err(gone),
+    }
+}
+
+fn pinned_until<E: Engine>(local: &Local<E>, plan: &Plan) -> Instant {
+    plan.pinned_since().unwrap_or_else(clock::now) + local.shared.config.pin_max
+}
+
+async fn measure<E: Engine>(local: &Rc<Local<E>>, mut plan: Box<Plan>) -> Result<Measured, Error> {
+    loop {
+        let reader = local.shared.reader.clone();
+        let slice = move || -> Result<_, ReadError> {
+            if !plan.measure(&reader)? {
+                return Ok(Slice::More(plan));
+            }
+            let small = plan.is_small();
+            Ok(Slice::Done(if small { Measured::Small(plan.collect(&reader)?) } else { Measured::Large(plan) }))
+        };
+        match local.work(slice).await?.map_err(read_error)? {
+            Slice::More(rest) => plan = rest,
+            Slice::Done(measured) => return Ok(measured),
+        }
+    }
+}
+
+async fn stream<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, plan: Plan, len: u64) -> Result<(), Broken> {
     let len = usize::try_from(len).expect("it is below 2^31");
     out.room(CHUNK_MAX).await?;
     out.send(Chunk::shared(Bytes::copy_from_slice(&prefix(len))))?;
@@ -95,97 +165,97 @@ async fn stream<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, plan: Plan,
     for part in parts {
         match part {
             Part::Bytes(bytes) => send_bytes(out, bytes.into()).await?,
-            Part::Pairs(cursor) => {
-                if !send_pairs(local, out, cursor).await? {
-                    return Ok(false);
-                }
-            }
+            Part::Pairs(cursor) => send_pairs(local, out, cursor).await?,
         }
     }
     drop(pin);
-    Ok(true)
+    Ok(())
 }
 
 async fn send_pairs<E: Engine>(
     local: &Rc<Local<E>>,
     out: &mut Outgoing,
     mut cursor: RangeCursor,
-) -> Result<bool, Gone> {
+) -> Result<(), Broken> {
+    let lost = |error| {
+        read_error(error); // which ends the process when it is the engine's
+        Broken::Reset
+    };
     let limit = SliceLimit { rows: 1000, bytes: CHUNK_MAX };
     loop {
         // Room first, then the bytes: a reader whose window is closed holds nothing.
         out.room(CHUNK_MAX).await?;
-        let lease = out.lease(2 * CHUNK_MAX as u64).await?;
+        let mut lease = Some(out.lease(2 * CHUNK_MAX as u64).await?);
         let reader = local.shared.reader.clone();
         let slice = move || {
             let mut pieces = Vec::new();
             let more = cursor.produce(&reader, limit, &mut pieces);
             (cursor, pieces, more)
         };
-        let Ok((rest, pieces, more)) = local.shared.work.run(Lane::Read, slice).await else { return Ok(false) };
+        let (rest, pieces, more) = local.work(slice).await.map_err(|_| Broken::Reset)?;
         cursor = rest;
-        let more = match more {
-            Ok(more) => more,
-            Err(error) => {
-                read_error(error);
-                return Ok(false);
-            }
-        };
-        let mut lease = Some(lease);
+        let more = more.map_err(lost)?;
         for piece in pieces {
             match piece {
                 Piece::Bytes(bytes) => match lease.take() {
-                    Some(lease) => send_shared(out, owned(bytes, lease)).await?,
+                    Some(mut lease) => {
+                        lease.shrink_to(bytes.len() as u64);
+                        send_held(out, held(bytes, lease)).await?;
+                    }
                     None => send_bytes(out, bytes).await?,
                 },
                 Piece::Blob { at, len } => {
+                    out.room(CHUNK_MAX).await?;
                     let lease = out.lease(len).await?;
                     let reader = local.shared.reader.clone();
-                    let fetch = move || reader.value(at, true, Tier::All);
-                    let value = match local.shared.work.run(Lane::Read, fetch).await {
-                        Ok(Ok(value)) => value.known().unwrap_or_default(),
-                        Ok(Err(error)) => {
-                            read_error(error);
-                            return Ok(false);
-                        }
-                        Err(_) => return Ok(false),
-                    };
+                    let value = local.work(move || reader.value(at, true, Tier::All)).await;
+                    let value = value.map_err(|_| Broken::Reset)?.map_err(lost)?.known().unwrap_or_default();
                     if value.len() as u64 != len {
-                        return Ok(false);
+                        return Err(Broken::Reset);
                     }
-                    send_shared(out, owned(value, lease)).await?;
+                    send_held(out, held(value, lease)).await?;
                 }
             }
         }
         if !more {
-            return Ok(true);
+            return Ok(());
         }
     }
 }
 
 /// Bytes that carry their lease, however they are cut.
-fn owned(bytes: Bytes, lease: Admitted) -> Bytes {
-    struct Owned {
+fn held(bytes: Bytes, lease: impl Into<Charge>) -> Bytes {
+    struct Held {
         bytes: Bytes,
-        _lease: Admitted,
+        _lease: Charge,
     }
-    impl AsRef<[u8]> for Owned {
+    impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             &self.bytes
         }
     }
-    Bytes::from_owner(Owned { bytes, _lease: lease })
+    Bytes::from_owner(Held { bytes, _lease: lease.into() })
 }
 
-async fn send_shared(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Gone> {
+/// Sends bytes that hold a lease of the answers while they wait for the client.
+async fn send_held(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
     while !bytes.is_empty() {
-        let room = out.room(bytes.len()).await?;
+        let room = loop {
+            match tokio::time::timeout(STALLED_MAX, out.room(bytes.len())).await {
+                Ok(room) => break room?,
+                Err(_) if out.others_wait() => {
+                    tracing::info!("a stream that takes nothing is reset: others need the bytes of its answer");
+                    return Err(Broken::Reset);
+                }
+                Err(_) => {}
+            }
+        };
         out.send(Chunk::shared(bytes.split_to(room)))?;
     }
     Ok(())
 }
 
-async fn send_bytes(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Gone> {
+async fn send_bytes(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
     while !bytes.is_empty() {
         let room = out.room(bytes.len()).await?;
         let lease = out.lease(room as u64).await?;

@@ -1,6 +1,6 @@
 //! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive.
 
-use std::{rc::Rc, sync::atomic::Ordering};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use tidegate_api::{
@@ -11,27 +11,23 @@ use tidegate_api::{
     },
     validate,
 };
+use tidegate_base::Lease;
 use tidegate_engine::Engine;
 use tidegate_http::{
     admission::Admitted,
-    grpc::{Accept, Call, Gone, Status},
+    grpc::{Accept, Call, Code, Status},
 };
 use tidegate_kv::Command;
 
-use super::{decode, detach, encode, finish, kv, read_error, status};
-use crate::{local::Local, threads::Lane};
+use super::{Answered, decode, detach, encode, finish, kv, large, read_error, status};
+use crate::local::Local;
 
 /// Keys of a lease that one slice reads, in bytes.
 const KEYS_SLICE: usize = 256 << 10;
 /// Tries to find an id that is not taken.
 const ID_TRIES: usize = 8;
 
-pub(super) async fn grant<E: Engine>(
-    local: Rc<Local<E>>,
-    call: Call,
-    bytes: Bytes,
-    admitted: Admitted,
-) -> Result<(), Gone> {
+pub(super) async fn grant<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     let checked = decode::<LeaseGrantRequest>(bytes.clone()).and_then(|request| {
         validate::lease_grant(&request)?;
         local.shared.room_for_lease()?;
@@ -42,8 +38,9 @@ pub(super) async fn grant<E: Engine>(
         Err(error) => return finish(call, &status(&error)),
     };
     let ttl_seconds = request.ttl.max(local.shared.config.lease_ttl_least());
-    let (message, admitted) = detach(&bytes, admitted);
-    drop(admitted); // a few bytes: the log's lease is enough
+    // Two numbers instead of what came, which may have unknown fields of any length: so few bytes need no lease but the log's.
+    let message = encode(&LeaseGrantRequest { ttl: request.ttl, id: request.id });
+    drop((bytes, admitted));
     for _ in 0..ID_TRIES {
         let id = if request.id == 0 { local.shared.lease_id() } else { request.id };
         let outcome = match local.propose(Command::LeaseGrant { id, ttl_seconds }, message.clone(), None).await {
@@ -53,33 +50,24 @@ pub(super) async fn grant<E: Engine>(
         if request.id == 0 && outcome.result == Err(Error::LeaseExist) {
             continue;
         }
-        local.shared.counts.lease_granted.fetch_add(1, Ordering::Relaxed);
-        return kv::answer(&local, call, *outcome).await;
+        return kv::answer(&local, call, outcome).await;
     }
     finish(call, &status(&Error::LeaseExist))
 }
 
-pub(super) async fn revoke<E: Engine>(
-    local: Rc<Local<E>>,
-    call: Call,
-    bytes: Bytes,
-    admitted: Admitted,
-) -> Result<(), Gone> {
+pub(super) async fn revoke<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     if let Err(error) = decode::<LeaseRevokeRequest>(bytes.clone()) {
         return finish(call, &status(&error));
     }
-    let (message, admitted) = detach(&bytes, admitted);
+    let (message, admitted) = detach(bytes, admitted);
     match local.propose(Command::LeaseRevoke, message, Some(admitted)).await {
-        Ok(outcome) => {
-            local.shared.counts.lease_revoked.fetch_add(1, Ordering::Relaxed);
-            kv::answer(&local, call, *outcome).await
-        }
+        Ok(outcome) => kv::answer(&local, call, outcome).await,
         Err(error) => finish(call, &status(&error)),
     }
 }
 
 /// One answer for each request, in order, until the client has sent its last.
-pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Result<(), Gone> {
+pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Answered {
     let accept = Accept { message_max: local.shared.config.message_bytes_max(), decode_cost: |_| 0 };
     let (mut incoming, mut out) = call.split(accept);
     out.room(1).await?; // the client waits for the head before it sends
@@ -88,11 +76,11 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Re
             Ok(Some(message)) => message,
             Ok(None) => {
                 out.finish(&Status::OK);
-                return Ok(());
+                return Ok(Code::Ok);
             }
             Err(status) => {
                 out.finish(&status);
-                return Ok(());
+                return Ok(status.code);
             }
         };
         let result = async {
@@ -107,14 +95,27 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Re
             Ok(response) => out.send_message(encode(&response)).await?,
             Err(error) => {
                 let error: Error = error;
-                out.finish(&status(&error));
-                return Ok(());
+                let status = status(&error);
+                out.finish(&status);
+                return Ok(status.code);
             }
         }
     }
 }
 
-pub(super) async fn time_to_live<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<Bytes, Error> {
+pub(super) async fn time_to_live<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
+    let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
+    match remaining(&local, bytes, &mut lease).await {
+        Ok(message) => {
+            lease.shrink_to(message.len() as u64);
+            large::send_message(call, message, lease).await
+        }
+        Err(error) => finish(call, &status(&error)),
+    }
+}
+
+/// The answer, and what it takes in `lease`, also while it is made.
+async fn remaining<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes, lease: &mut Lease) -> Result<Bytes, Error> {
     let request: LeaseTimeToLiveRequest = decode(bytes)?;
     local.read_barrier().await?;
     let header = Some(response_header(local, local.shared.reader.visible()));
@@ -124,14 +125,13 @@ pub(super) async fn time_to_live<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) 
     let mut keys: Vec<Bytes> = Vec::new();
     let mut after: Option<Vec<u8>> = None;
     // The answer is one message, so it is bounded: what does not fit is refused rather than cut.
-    let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
     loop {
         if !request.keys {
             break;
         }
         let (reader, id, from) = (local.shared.reader.clone(), request.id, after.take());
         let slice = move || reader.lease_keys(id, from.as_deref(), KEYS_SLICE);
-        let slice = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?.map_err(read_error)?;
+        let slice = local.work(slice).await?.map_err(read_error)?;
         let Some(last) = slice.last() else { break };
         after = Some(last.clone());
         let bytes: usize = slice.iter().map(|key| key.len() + size_of::<Bytes>() + 8).sum();

@@ -11,24 +11,23 @@ use tidegate_api::{
     },
 };
 use tidegate_engine::Engine;
-use tidegate_http::grpc::{Call, Gone};
+use tidegate_http::grpc::Call;
 use tidegate_kv::{HashAnswer, HashCursor};
 
-use super::{decode, encode, finish, lease::response_header, read_error, status as status_of};
-use crate::{local::Local, threads::Lane, version::VERSION};
+use super::{Answered, decode, encode, finish, lease::response_header, read_error, reply, status as status_of};
+use crate::{local::Local, version::VERSION};
 
 /// Rows that one slice of hashing takes.
 const HASH_ROWS: usize = 1000;
-/// The quota where none is set. Source: etcd.
 /// Size of an empty store: a page.
 const SIZE_LEAST: i64 = 4096;
+/// The quota where none is set. Source: etcd.
 const QUOTA_DEFAULT: i64 = 2 << 30;
 
 pub(super) async fn status<E: Engine>(local: &Rc<Local<E>>) -> Result<Bytes, Error> {
     let shared = &local.shared;
     let reader = shared.reader.clone();
-    let alarms = shared.work.run(Lane::Read, move || (reader.alarms(), reader.engine().usage())).await;
-    let (alarms, usage) = alarms.map_err(|_| Error::Stopped)?;
+    let (alarms, usage) = local.work(move || (reader.alarms(), reader.engine().usage())).await?;
     let mut errors: Vec<String> = alarms
         .map_err(read_error)?
         .iter()
@@ -56,7 +55,7 @@ pub(super) async fn status<E: Engine>(local: &Rc<Local<E>>) -> Result<Bytes, Err
     }))
 }
 
-pub(super) async fn hash_kv<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Result<(), Gone> {
+pub(super) async fn hash_kv<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
     match hash(&local, bytes).await {
         Ok(answer) => {
             let response = HashKvResponse {
@@ -65,7 +64,7 @@ pub(super) async fn hash_kv<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: B
                 compact_revision: answer.compact_revision,
                 hash_revision: answer.hash_revision,
             };
-            call.reply(encode(&response)).await
+            reply(call, encode(&response)).await
         }
         Err(error) => finish(call, &status_of(&error)),
     }
@@ -80,7 +79,7 @@ async fn hash<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<HashAnswe
             let step = cursor.step(&reader, HASH_ROWS);
             (cursor, step)
         };
-        let (rest, step) = local.shared.work.run(Lane::Read, slice).await.map_err(|_| Error::Stopped)?;
+        let (rest, step) = local.work(slice).await?;
         cursor = rest;
         if let Some(answer) = step.map_err(read_error)? {
             return Ok(answer);
@@ -94,11 +93,8 @@ pub(super) async fn alarm<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Resu
         return Err(Error::unimplemented("Maintenance/Alarm: activate and deactivate"));
     }
     let reader = local.shared.reader.clone();
-    let alarms = local.shared.work.run(Lane::Read, move || reader.alarms()).await;
-    let mut alarms = alarms.map_err(|_| Error::Stopped)?.map_err(read_error)?;
-    alarms.retain(|alarm| {
-        (request.alarm() == AlarmType::None || alarm.alarm == request.alarm)
-            && (request.member_id == 0 || alarm.member_id == request.member_id)
-    });
+    let mut alarms = local.work(move || reader.alarms()).await?.map_err(read_error)?;
+    // Of any member, whatever the request names: so answers the real one.
+    alarms.retain(|alarm| request.alarm() == AlarmType::None || alarm.alarm == request.alarm);
     Ok(encode(&AlarmResponse { header: Some(response_header(local, local.shared.reader.visible())), alarms }))
 }

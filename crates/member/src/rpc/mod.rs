@@ -9,13 +9,13 @@ mod watch;
 
 pub(crate) use self::{kv::read, watch::spec};
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use prost::Message;
 use tidegate_api::{Error, Method, wire};
-use tidegate_base::{Holder, Lease};
+use tidegate_base::{Holder, Lease, clock};
 use tidegate_engine::Engine;
 use tidegate_http::{
     admission::Admitted,
@@ -23,23 +23,57 @@ use tidegate_http::{
 };
 use tidegate_kv::ReadError;
 
-use crate::local::Local;
+use crate::{local::Local, metrics::Handled};
 
+/// A message up to here may be a slice of what its stream has received: no more than a stream's window.
+const COPIED_MAX: usize = 64 << 10;
 /// From here on decoding may cost so much more than the message that it is leased on its own.
 const DECODE_FREE: usize = 64 << 10;
+
+/// How a call was answered.
+type Answered = Result<Code, Gone>;
+
+/// Counts a call when it ends, also by being dropped.
+struct Handling {
+    table: Arc<Handled>,
+    method: Option<Method>,
+    deadline: Option<Instant>,
+    code: Option<Code>,
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        let dropped = || {
+            if std::thread::panicking() {
+                return Code::Internal;
+            }
+            let late = self.deadline.is_some_and(|deadline| deadline <= clock::now());
+            if late { Code::DeadlineExceeded } else { Code::Cancelled }
+        };
+        if let Some(method) = self.method {
+            self.table.count(method, self.code.unwrap_or_else(dropped));
+        }
+    }
+}
 
 impl<E: Engine> Service for Local<E> {
     fn call(self: Rc<Self>, call: Call) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
+            let mut handled = Handling {
+                table: Arc::clone(&self.handled),
+                method: Method::from_path(call.path()),
+                deadline: call.deadline(),
+                code: None,
+            };
             // A client that is gone needs no answer.
-            self.dispatch(call).await.unwrap_or(());
+            handled.code = Some(self.dispatch(call, handled.method).await.unwrap_or(Code::Cancelled));
         })
     }
 }
 
 impl<E: Engine> Local<E> {
-    async fn dispatch(self: Rc<Self>, mut call: Call) -> Result<(), Gone> {
-        let Some(method) = Method::from_path(call.path()) else {
+    async fn dispatch(self: Rc<Self>, mut call: Call, method: Option<Method>) -> Answered {
+        let Some(method) = method else {
             let (service, rpc) = call.names();
             let text = if Method::ALL.iter().any(|method| method.service() == service) {
                 format!("unknown method {rpc} for service {service}")
@@ -54,9 +88,10 @@ impl<E: Engine> Local<E> {
         if call.requires_leader() && self.shared.consensus.leader() == 0 {
             return finish(call, &status(&Error::NoLeader));
         }
+        // A call's future is as large as the largest of its branches: those apart from the common ones are boxed.
         match method {
-            Method::Watch => return watch::serve(self, call).await,
-            Method::LeaseKeepAlive => return lease::keep_alive(self, call).await,
+            Method::Watch => return Box::pin(watch::serve(self, call)).await,
+            Method::LeaseKeepAlive => return Box::pin(lease::keep_alive(self, call)).await,
             _ => {}
         }
         let accept = Accept { message_max: self.shared.config.message_bytes_max(), decode_cost: |_| 0 };
@@ -72,20 +107,20 @@ impl<E: Engine> Local<E> {
         let result = match method {
             Method::Range => return kv::range(self, call, bytes).await,
             Method::Put => return kv::put(self, call, bytes, admitted).await,
-            Method::DeleteRange => return kv::delete_range(self, call, bytes, admitted).await,
+            Method::DeleteRange => return Box::pin(kv::delete_range(self, call, bytes, admitted)).await,
             Method::Txn => return kv::txn(self, call, bytes, admitted, decoding).await,
-            Method::Compact => return kv::compact(self, call, bytes, admitted).await,
-            Method::LeaseGrant => return lease::grant(self, call, bytes, admitted).await,
-            Method::LeaseRevoke => return lease::revoke(self, call, bytes, admitted).await,
-            Method::HashKv => return maintenance::hash_kv(self, call, bytes).await,
-            Method::LeaseTimeToLive => lease::time_to_live(&self, bytes).await,
-            Method::MemberList => cluster::member_list(&self, bytes).await,
-            Method::Status => maintenance::status(&self).await,
-            Method::Alarm => maintenance::alarm(&self, bytes).await,
+            Method::Compact => return Box::pin(kv::compact(self, call, bytes, admitted)).await,
+            Method::LeaseGrant => return Box::pin(lease::grant(self, call, bytes, admitted)).await,
+            Method::LeaseRevoke => return Box::pin(lease::revoke(self, call, bytes, admitted)).await,
+            Method::LeaseTimeToLive => return Box::pin(lease::time_to_live(self, call, bytes)).await,
+            Method::HashKv => return Box::pin(maintenance::hash_kv(self, call, bytes)).await,
+            Method::MemberList => Box::pin(cluster::member_list(&self, bytes)).await,
+            Method::Status => Box::pin(maintenance::status(&self)).await,
+            Method::Alarm => Box::pin(maintenance::alarm(&self, bytes)).await,
             other => Err(Error::unimplemented(other.path())),
         };
         match result {
-            Ok(message) => call.reply(message).await,
+            Ok(message) => reply(call, message).await,
             Err(error) => finish(call, &status(&error)),
         }
     }
@@ -106,9 +141,14 @@ pub(crate) fn status(error: &Error) -> Status {
     Status::new(Code::from_number(code.number().into()), text.to_owned())
 }
 
-fn finish(call: Call, status: &Status) -> Result<(), Gone> {
+fn finish(call: Call, status: &Status) -> Answered {
     call.fail(status);
-    Ok(())
+    Ok(status.code)
+}
+
+async fn reply(call: Call, message: Bytes) -> Answered {
+    call.reply(message).await?;
+    Ok(Code::Ok)
 }
 
 /// How a client sees a read that has no answer. A read that the engine failed stops the member.
@@ -130,8 +170,49 @@ fn encode(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// Keeps what a proposal needs: the message as it came, detached from the connection's read buffer when it is small, since a
-/// slice would pin that for as long as the entry lives.
-fn detach(bytes: &Bytes, admitted: Admitted) -> (Bytes, Admitted) {
-    (Bytes::copy_from_slice(bytes), admitted)
+/// Keeps what a proposal needs: the message as it came, in a buffer of its own.
+fn detach(bytes: Bytes, admitted: Admitted) -> (Bytes, Admitted) {
+    (own(bytes), admitted)
+}
+
+/// A slice of the connection's read buffer is copied, since it would pin that for as long as the entry lives; a large message
+/// came in its own.
+fn own(bytes: Bytes) -> Bytes {
+    if bytes.len() <= COPIED_MAX {
+        return Bytes::copy_from_slice(&bytes);
+    }
+    match bytes.try_into_mut() {
+        Ok(whole) if whole.capacity() <= whole.len() + whole.len() / 8 => whole.freeze(),
+        Ok(whole) => Bytes::copy_from_slice(&whole),
+        Err(shared) => Bytes::copy_from_slice(&shared),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    /// Every large message was copied, on the thread of all its neighbours.
+    #[test]
+    fn only_what_pins_more_than_itself_is_copied() {
+        let message = |len: usize, capacity: usize| {
+            let mut buffer = BytesMut::with_capacity(capacity);
+            buffer.resize(len, 7);
+            buffer.freeze()
+        };
+        let check = |bytes: Bytes, kept: bool| {
+            let (at, len) = (bytes.as_ptr(), bytes.len());
+            let decoded = bytes.clone();
+            drop(decoded);
+            let own = own(bytes);
+            assert_eq!((own.as_ptr() == at, own.len()), (kept, len));
+        };
+        check(message(1 << 20, 1 << 20), true);
+        check(message(100, 100), false);
+        check(message(1 << 20, 2 << 20), false);
+        let shared = message(1 << 20, 1 << 20);
+        check(shared.slice(..1 << 19), false);
+    }
 }

@@ -11,13 +11,13 @@ use tidegate_api::{
     },
 };
 use tidegate_engine::Engine;
-use tidegate_http::grpc::{Accept, Call, Chunk, Gone, Incoming, Outgoing, Status, framed, prefix};
+use tidegate_http::grpc::{Accept, Call, Chunk, Code, Gone, Incoming, Outgoing, Status, framed, prefix};
 use tidegate_kv::watch::{CreateSpec, Piece};
 
-use super::{decode, finish, status};
+use super::{Answered, decode, finish, status};
 use crate::{local::Local, watches::WatchStream};
 
-pub(super) async fn serve<E: Engine>(local: Rc<Local<E>>, call: Call) -> Result<(), Gone> {
+pub(super) async fn serve<E: Engine>(local: Rc<Local<E>>, call: Call) -> Answered {
     let stream = match local.open_watch_stream() {
         Ok(stream) => stream,
         Err(error) => return finish(call, &status(&error)),
@@ -37,10 +37,15 @@ pub(super) async fn serve<E: Engine>(local: Rc<Local<E>>, call: Call) -> Result<
         }
     };
     match ended {
-        Some(status) => out.finish(&status),
-        None => out.reset(),
+        Some(status) => {
+            out.finish(&status);
+            Ok(status.code)
+        }
+        None => {
+            out.reset();
+            Ok(Code::Internal)
+        }
     }
-    Ok(())
 }
 
 /// Up to here a frame is copied behind its prefix: cheaper than another chunk.

@@ -186,7 +186,9 @@ impl<E: Engine> Applier<E> {
     }
 
     fn commit(&mut self) {
+        let begin = clock::now();
         self.machine.commit().unwrap_or_else(|error| fail("the store cannot be written", &error));
+        self.shared.counts.commits.observe(clock::now().saturating_duration_since(begin));
     }
 
     /// Commits what is open and tells everybody: watchers first, then who waits.
@@ -202,6 +204,7 @@ impl<E: Engine> Applier<E> {
         let mut leases = Vec::new();
         let mut untold = None;
         for (ticket, mut outcome) in self.outcomes.drain(..) {
+            self.shared.counts.applied(&outcome);
             leases.extend(outcome.leases.drain(..).map(|change| match change {
                 LeaseChange::Granted { id, ttl_seconds } => {
                     LeaseEvent::Granted { id, ttl_seconds: u64::try_from(ttl_seconds).unwrap_or(0) }
@@ -300,7 +303,7 @@ impl<E: Engine> Applier<E> {
                 Duration::ZERO
             }
             Ok(Sweep::Done(swept)) => {
-                self.shared.swept.store(swept, Ordering::Release);
+                self.shared.swept.send_replace(swept);
                 let compacted = self.shared.reader.compacted();
                 if swept < compacted {
                     return PINNED_PAUSE;

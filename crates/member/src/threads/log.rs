@@ -1,12 +1,8 @@
 //! The `log` thread: append, fdatasync, one for all that waits.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tidegate_base::{LogIndex, LogPosition, Payload};
+use tidegate_base::{LogIndex, LogPosition, Payload, clock};
 use tidegate_engine::Engine;
 use tidegate_raftlog::{Entry, HardState, Log, LogError, LogReader, TailCache};
 
@@ -76,10 +72,11 @@ impl<E: Engine> Logger<E> {
             }
             self.append(&mut group, group_state);
             if let Some(number) = persisted {
-                self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
+                let begin = clock::now();
                 if let Err(error) = self.log.sync() {
                     self.broken("the log cannot be made durable", &error);
                 }
+                self.shared.counts.fsyncs.observe(clock::now().saturating_duration_since(begin));
                 self.shared.raft.push(RaftInput::Persisted { number });
                 match self.log.prepare_spare() {
                     Ok(()) => {}
