@@ -12,7 +12,7 @@ use tidegate_http::{
     h1::{self, Http1Service, Simple},
     io::Threads,
 };
-use tidegate_member::{Config, DataDir, Handle, Member};
+use tidegate_member::{Config, DataDir, Handle, Identity, Member};
 use tokio::{net::TcpStream, runtime::Runtime};
 
 /// Longest wait of a test for what must come.
@@ -33,7 +33,7 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits::new(ByteSize::mib(256), Profile::Store).unwrap();
         let budget = Budget::new(limits);
-        let data_dir = DataDir::open(&dir.path().join("data")).unwrap();
+        let data_dir = DataDir::open(&dir.path().join("data"), Identity { member_id: 1, cluster_id: 2 }).unwrap();
         let config = Config {
             name: "one".to_owned(),
             data_dir: dir.path().join("data"),
