@@ -159,7 +159,7 @@ const fn outcome(error: SendError) -> (u16, &'static str) {
         SendError::Timeout => (408, "timeout"),
         SendError::ClientGone => (499, "clientError"),
         SendError::ClientBody(error) => (error.status(), "clientError"),
-        SendError::TooLarge => (500, "internalError"),
+        SendError::TooLarge | SendError::BodyGone => (500, "internalError"),
         SendError::NoMemory => (503, "internalError"),
     }
 }

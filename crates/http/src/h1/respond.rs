@@ -12,7 +12,7 @@ use tidegate_base::clock;
 
 use super::{
     buffer::BUFFER_MOST,
-    downstream::{Downstream, Expect},
+    downstream::{Downstream, Expect, Streamed},
     encode::{self, Announce},
     exchange::{Exchange, Inner},
     framing::Decoder,
@@ -92,7 +92,8 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
             inner.tx = relay.pre;
             inner.up_rx = call.finish();
             // The answer was complete before the upload was.
-            inner.keep_alive &= rest_is_small(&inner.down) && !inner.down.broken;
+            let down = &inner.down;
+            inner.keep_alive &= rest_is_small(down) && !down.broken && down.streamed != Streamed::Partly;
             sent
         }
         _ if bodyless => write_all(inner, tx, Bytes::new()).await,
@@ -133,6 +134,8 @@ fn may_keep(inner: &Inner, uploading: bool) -> bool {
         && !down.broken
         // Who was never told to send its body may send it or the next request: nobody could tell which.
         && (down.expect == Expect::No || down.decoder.is_done())
+        // An upload that goes on beside its answer may still come to its end.
+        && (down.streamed != Streamed::Partly || uploading)
         && (rest_is_small(down) || uploading || inner.buffered.is_some())
 }
 

@@ -13,7 +13,7 @@ use tidegate_base::clock;
 
 use super::{
     buffer::Buffer,
-    downstream::{Downstream, Wait},
+    downstream::{Downstream, Streamed, Wait},
     exchange::{Exchange, Inner},
     parse,
     relay::{Framing, Loaded, Relay},
@@ -158,7 +158,7 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> (Exchange, N
             return (exchange, Next::Close);
         }
         exchange.inner.buffered = None;
-        if !exchange.inner.keep_alive {
+        if !exchange.inner.keep_alive || exchange.inner.down.streamed == Streamed::Partly {
             linger(&mut exchange).await;
             return (exchange, Next::Close);
         }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     h1::{
         Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner, Socket,
-        hop_by_hop, parse_response, put_decimal,
+        Streamed, hop_by_hop, parse_response, put_decimal,
     },
     message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
 };
@@ -65,6 +65,8 @@ pub enum SendError {
     ClientGone,
     #[error("the request's body cannot be read: {0}")]
     ClientBody(BodyError),
+    #[error("the request's body went to another server and was not kept")]
+    BodyGone,
     #[error("the answer is larger than the limit")]
     TooLarge,
     #[error("no memory is free for the answer")]
@@ -81,6 +83,9 @@ pub enum SendError {
 /// [`SendError`].
 pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange) -> Result<Response, SendError> {
     let inner = &mut *exchange.inner;
+    if inner.down.streamed != Streamed::Not {
+        return Err(SendError::BodyGone);
+    }
     let length = match (&inner.buffered, inner.down.decoder) {
         (Some((bytes, _)), _) => Length::Known(bytes.len() as u64),
         (None, Decoder::Done) => Length::Known(0),
@@ -107,6 +112,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
             Upload::Whole { head: tx, body }
         } else {
             let framing = if length == Length::Unknown { Framing::Chunked } else { Framing::Plain };
+            inner.down.streamed = Streamed::Partly;
             Upload::Stream(Relay::new(tx, framing))
         };
         let mut rx = std::mem::take(&mut inner.up_rx);
