@@ -7,6 +7,8 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::keep_alive;
+
 /// Connections that the kernel keeps until we accept them; it cuts this to its own limit.
 const BACKLOG: i32 = 1024;
 
@@ -56,6 +58,7 @@ impl Listener {
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
+        keep_alive(&socket)?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Self::listen(socket, Address::Tcp(address))
