@@ -59,7 +59,10 @@ pub(crate) fn main(arguments: &[String], called_as: CalledAs) -> ExitCode {
 }
 
 fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
-    let values = match flags::parse(arguments, std::env::vars())? {
+    // What is not UTF-8 is no flag of ours, whoever set it.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let values = match flags::parse(arguments, variables)? {
         Parsed::Run(values) => values,
         Parsed::Help => {
             print_help();

@@ -52,6 +52,7 @@ impl Exchange {
         inner.answered = true;
         let sent = send(inner, response).await;
         inner.keep_alive &= sent.is_ok();
+        inner.cut &= sent.is_err();
         sent
     }
 }
@@ -72,6 +73,8 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     };
     // Without a length an answer to an old client ends with the connection.
     inner.keep_alive &= bodyless || announce != Announce::Nothing;
+    // And should it break off, an orderly close would make a whole one of it.
+    inner.cut = !bodyless && announce == Announce::Nothing;
     let connection = match (inner.keep_alive, old) {
         (false, _) => Some("close"),
         (true, true) => Some("keep-alive"),

@@ -156,3 +156,77 @@ fn a_body_that_was_streamed_is_not_sent_again() {
         assert!(read_until(&mut server, "\r\n\r\n").await.starts_with("GET / "));
     });
 }
+
+#[test]
+fn a_lease_does_not_grow_with_calls_whose_connection_is_not_kept() {
+    run(|budget| async move {
+        let (mut client, upstream) = forward(&budget, 1).await;
+        tokio::task::spawn_local(async move {
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n{}", "x".repeat(60_000));
+            loop {
+                let (mut server, _) = upstream.accept().await.unwrap();
+                read_until(&mut server, "\r\n\r\n").await;
+                server.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let mut used = Vec::new();
+        for _ in 0..20 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(client.read_u8().await.unwrap());
+            }
+            let mut left = 60_000;
+            while left > 0 {
+                let mut some = vec![0; left];
+                left -= client.read(&mut some).await.unwrap();
+            }
+            used.push(budget.used(Holder::Connections));
+        }
+        assert!(used[19] <= used[1], "{used:?}");
+    });
+}
+
+#[test]
+fn an_answer_that_breaks_off_does_not_look_whole_to_an_old_client() {
+    run(|budget| async move {
+        let (mut client, upstream) = forward(&budget, 1).await;
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let (mut server, _) = upstream.accept().await.unwrap();
+        read_until(&mut server, "\r\n\r\n").await;
+        server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n").await.unwrap();
+        read_until(&mut client, "ab").await;
+        drop(server);
+        let end = client.read(&mut [0; 10]).await;
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn tunnels_are_not_made() {
+    run(|budget| async move {
+        let (mut client, _upstream) = forward(&budget, 1).await;
+        client.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert!(read_all(&mut client).await.ends_with("no answer"));
+    });
+}
+
+#[test]
+fn an_answer_that_came_before_the_request_was_sent_counts() {
+    run(|_| async move {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", server.local_addr().unwrap());
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = server.accept().await.unwrap();
+            read_until(&mut stream, "xx").await;
+            stream.write_all(b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            stream.shutdown().await.unwrap();
+            // It reads on until the client sees that: a reset might outrun the answer.
+            let mut some = vec![0; 64 << 10];
+            while stream.read(&mut some).await.is_ok_and(|read| read > 0) {}
+        });
+        let answer = Client::default().post(&base, "/", "text/x", vec![b'x'; 100_000]).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (413, &b"no"[..]));
+    });
+}
