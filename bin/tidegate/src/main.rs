@@ -3,6 +3,7 @@
 mod allocator;
 mod logging;
 mod node;
+mod notify;
 mod server;
 mod store;
 

@@ -13,6 +13,7 @@ use self::flags::{Effect, FLAGS, FlagError, Kind, Parsed, Values};
 use crate::{
     logging::Settings,
     node::{Node, NodeError},
+    notify,
 };
 
 /// By which name the program was called.
@@ -77,7 +78,9 @@ fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
     let config = StoreConfig::from_flags(&values)?;
     settings.install()?;
     report(&values, &config);
-    Node::start(&config, Profile::Store)?.run_until_signal(|| ())?;
+    let node = Node::start(&config, Profile::Store)?;
+    notify::ready();
+    node.run_until_signal(|| ())?;
     Ok(())
 }
 
