@@ -3,10 +3,11 @@
 mod allocator;
 mod logging;
 mod node;
+mod notify;
 mod server;
 mod store;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
 const USAGE: &str = "\
 Usage:
@@ -19,9 +20,15 @@ Usage:
 ";
 
 fn main() -> ExitCode {
-    let mut arguments = env::args();
-    let program = arguments.next().unwrap_or_default();
-    let rest: Vec<String> = arguments.collect();
+    let mut arguments = env::args_os().map(OsString::into_string);
+    let program = arguments.next().and_then(Result::ok).unwrap_or_default();
+    let rest: Vec<String> = match arguments.collect() {
+        Ok(rest) => rest,
+        Err(argument) => {
+            eprintln!("tidegate: an argument is not UTF-8: {}", argument.display());
+            return ExitCode::from(2);
+        }
+    };
     let name = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == "etcd" {
         return store::main(&rest, store::CalledAs::Etcd);

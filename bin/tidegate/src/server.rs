@@ -24,6 +24,7 @@ use tidegate_rocks::RocksEngine;
 use crate::{
     logging::Settings,
     node::{Node, NodeError},
+    notify,
     store::StoreConfig,
 };
 
@@ -104,7 +105,9 @@ fn run(arguments: &Arguments) -> Result<(), ServerError> {
 
     let plane = DataPlane::new(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS))
         .map_err(io("start the gateway"))?;
-    let plane: Arc<dyn Plane> = Arc::new(plane);
+    // Ours until the end: the last holder must not be on an I/O thread.
+    let gateway = Arc::new(plane);
+    let plane: Arc<dyn Plane> = Arc::clone(&gateway) as Arc<dyn Plane>;
     let limit = ByteSize(node.budget.limits().floor(Holder::Gateway) / 8);
     let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
     let objects = ObjectsConfig::new(Some(arguments.data_dir.clone()), limit);
@@ -115,7 +118,8 @@ fn run(arguments: &Arguments) -> Result<(), ServerError> {
 
     let reports = Arc::new(MemberReports(RwLock::new(Some(node.handle.clone()))));
     let (store, name) = (Store::new(kv), arguments.name.clone());
-    let admin = Admin::new(store, plane, handle, node.budget.clone(), limit, name, reports.clone() as Arc<dyn Reports>);
+    let admin = Admin::new(store, plane, handle, node.budget.clone(), limit, name, reports.clone() as Arc<dyn Reports>)
+        .for_this_machine(admin_listener.address().is_loopback());
     let (admin, budget) = (Arc::new(admin), node.budget.clone());
     let address = admin_listener.address().to_string();
     node.net
@@ -126,15 +130,38 @@ fn run(arguments: &Arguments) -> Result<(), ServerError> {
         })
         .map_err(NodeError::from)?;
     tracing::info!(address, "serving the admin API");
+    notify::ready();
 
     node.run_until_signal(|| {
         stop.send_replace(true);
         if loading.join().is_err() {
             tracing::error!("the loader of objects ended by a panic");
         }
+        drain(&gateway);
         reports.0.write().unwrap_or_else(PoisonError::into_inner).take();
     })?;
     Ok(())
+}
+
+/// Lets requests in flight finish, until the gateway cuts them or a second signal comes.
+fn drain(gateway: &DataPlane) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let waited = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            gateway.drain();
+            tokio::select! {
+                () = gateway.finished() => tracing::info!("the gateway's last request has ended"),
+                _ = terminate.recv() => tracing::info!("second signal: requests are cut"),
+                _ = interrupt.recv() => tracing::info!("second signal: requests are cut"),
+            }
+            Ok(())
+        })
+    });
+    if let Err(error) = waited {
+        tracing::error!(%error, "cannot wait for the gateway's requests");
+    }
 }
 
 /// What the admin API passes on of the member, until it stops.

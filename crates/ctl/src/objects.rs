@@ -70,6 +70,9 @@ pub(crate) async fn get(
         None | Some("all") => None,
         Some(what) => resolve(server, what).await?,
     };
+    if let (Some(what), None, Some(_)) = (what.filter(|what| *what != "all"), &kind, name) {
+        return Err(Error::Local(format!("\"{what}\" is no kind of objects")));
+    }
     let name = match (what, &kind, name) {
         (_, _, Some(name)) => Some(name),
         (Some(what), None, None) if what != "all" => Some(what),

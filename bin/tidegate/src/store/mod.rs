@@ -13,6 +13,7 @@ use self::flags::{Effect, FLAGS, FlagError, Kind, Parsed, Values};
 use crate::{
     logging::Settings,
     node::{Node, NodeError},
+    notify,
 };
 
 /// By which name the program was called.
@@ -59,7 +60,10 @@ pub(crate) fn main(arguments: &[String], called_as: CalledAs) -> ExitCode {
 }
 
 fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
-    let values = match flags::parse(arguments, std::env::vars())? {
+    // What is not UTF-8 is no flag of ours, whoever set it.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let values = match flags::parse(arguments, variables)? {
         Parsed::Run(values) => values,
         Parsed::Help => {
             print_help();
@@ -74,7 +78,9 @@ fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
     let config = StoreConfig::from_flags(&values)?;
     settings.install()?;
     report(&values, &config);
-    Node::start(&config, Profile::Store)?.run_until_signal(|| ())?;
+    let node = Node::start(&config, Profile::Store)?;
+    notify::ready();
+    node.run_until_signal(|| ())?;
     Ok(())
 }
 

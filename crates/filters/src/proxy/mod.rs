@@ -8,10 +8,7 @@ mod config;
 
 use std::{
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -41,7 +38,7 @@ pub struct Proxy {
 }
 
 struct Target {
-    endpoint: Arc<Endpoint>,
+    endpoint: Endpoint,
     /// Whether `Host` is the server's.
     own_host: bool,
 }
@@ -78,10 +75,9 @@ pools:
         problems.into_result()?;
         let mut pools = config.pools;
         let pool = pools.swap_remove(0);
-        let target = |(endpoint, server): (Endpoint, &config::Server)| {
-            let endpoint = Arc::new(endpoint);
+        let target = |(mut endpoint, server): (Endpoint, &config::Server)| {
             if let Some(resolver) = &deps.resolver {
-                resolver.register(&endpoint);
+                resolver.register(&mut endpoint);
             }
             let own_host = !server.keep_host && (pool.set_upstream_host || !endpoint.is_literal());
             Target { endpoint, own_host }
@@ -159,7 +155,8 @@ const fn outcome(error: SendError) -> (u16, &'static str) {
         SendError::Timeout => (408, "timeout"),
         SendError::ClientGone => (499, "clientError"),
         SendError::ClientBody(error) => (error.status(), "clientError"),
-        SendError::TooLarge => (500, "internalError"),
+        SendError::Tunnel => (501, "internalError"),
+        SendError::TooLarge | SendError::BodyGone => (500, "internalError"),
         SendError::NoMemory => (503, "internalError"),
     }
 }

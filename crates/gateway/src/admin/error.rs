@@ -57,6 +57,7 @@ impl AdminError {
                 ChangeError::Refused(Refusal::Exists) => (409, format!("the object {name} exists already")),
                 ChangeError::Refused(Refusal::NotFound) => (404, format!("the object {name} does not exist")),
                 ChangeError::Refused(Refusal::Conflict(told)) => (400, told.clone()),
+                ChangeError::Refused(Refusal::NoRoom) => Self::Unreadable(ReadError::NoRoom).row(),
                 ChangeError::Contended => {
                     (503, "the configuration was changed by others each time: try again".to_owned())
                 }

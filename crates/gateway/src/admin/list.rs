@@ -10,7 +10,7 @@ use super::{
     error::AdminError,
     service::VERSION_HEADER,
 };
-use crate::objects::{Listed, Meter, Page, Store, read_json};
+use crate::objects::{Listed, Meter, Page, ReadError, Store, read_json};
 
 /// Values of one object, while it becomes YAML.
 const STORED_LIMIT: ByteSize = ByteSize::mib(24);
@@ -87,7 +87,12 @@ impl List {
     /// Writes only what can be read: one damaged spec must not make the whole list unreadable.
     fn put(&mut self, out: &mut String, text: &Bytes) -> Result<(), Error> {
         let mut meter = Meter::new(&self.budget, STORED_LIMIT);
-        let Ok(value) = read_json(text, &mut meter) else { return Ok(()) };
+        let value = match read_json(text, &mut meter) {
+            Ok(value) => value,
+            Err(ReadError::Syntax(_)) => return Ok(()),
+            // An object that is left out of a list looks as if it were gone.
+            Err(ReadError::TooLarge(..) | ReadError::NoRoom) => return Err(Error::TooManyRequests),
+        };
         let Ok(text) = std::str::from_utf8(text) else { return Ok(()) };
         out.push_str(self.format.before(std::mem::take(&mut self.empty)));
         if !self.format.yaml {

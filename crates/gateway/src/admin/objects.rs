@@ -139,9 +139,13 @@ impl Admin {
     /// Kind of a stored object that users may change; `None` when it cannot be read, so that it can be repaired.
     fn owned(&self, name: &str, stored: &Stored) -> Result<Option<String>, Refusal> {
         let mut meter = Meter::new(&self.budget, STORED_LIMIT);
-        let Some(spec) = read_json(&stored.text, &mut meter).ok().and_then(|value| Spec::new(value).ok()) else {
-            return Ok(None);
+        let spec = match read_json(&stored.text, &mut meter) {
+            Ok(value) => Spec::new(value).ok(),
+            Err(ReadError::Syntax(_)) => None,
+            // Who may change it is not known: nobody, for the moment.
+            Err(ReadError::TooLarge(..) | ReadError::NoRoom) => return Err(Refusal::NoRoom),
         };
+        let Some(spec) = spec else { return Ok(None) };
         match spec.owner() {
             DEFAULT_OWNER => Ok(Some(spec.kind().to_owned())),
             owner => Err(Refusal::Conflict(format!("{name} belongs to {owner} and changes with it only"))),

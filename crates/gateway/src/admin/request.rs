@@ -1,5 +1,7 @@
 //! A request, as the connection hands it over.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 /// Largest body: a spec is one value in the store, whose requests end at 1.5 MiB.
@@ -48,6 +50,17 @@ impl AdminRequest {
         let host = self.origin.split_once("://").map_or("", |(_, host)| host);
         !self.origin.is_empty() && !host.eq_ignore_ascii_case(&self.host)
     }
+
+    /// Whether its host is an address or `localhost`, or it is too old to name one.
+    pub(super) fn is_for_this_machine(&self) -> bool {
+        let host = match self.host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => &self.host,
+        };
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        host.is_empty() || host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    }
 }
 
 /// Undoes percent encoding, and in a query the plus; `None` for what is no UTF-8 or cut.
@@ -65,4 +78,20 @@ pub(super) fn decode(text: &str, query: bool) -> Option<String> {
         });
     }
     String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_this_machine_are_addresses_and_localhost() {
+        let check = |host: &str| AdminRequest { host: host.to_owned(), ..AdminRequest::default() }.is_for_this_machine();
+        for host in ["", "localhost", "LocalHost:2381", "127.0.0.1", "127.0.0.1:2381", "[::1]", "[::1]:2381", "10.0.0.1:1"] {
+            assert!(check(host), "{host}");
+        }
+        for host in ["evil.test", "evil.test:2381", "localhost.evil.test", "127.0.0.1.evil.test:1", ":x", "[evil]:1"] {
+            assert!(!check(host), "{host}");
+        }
+    }
 }

@@ -32,6 +32,7 @@ pub struct Admin {
     pub(super) limit: ByteSize,
     member: String,
     reports: Arc<dyn Reports>,
+    local: bool,
 }
 
 impl Admin {
@@ -45,7 +46,15 @@ impl Admin {
         member: String,
         reports: Arc<dyn Reports>,
     ) -> Self {
-        Self { store, plane, objects, budget, limit, member, reports }
+        Self { store, plane, objects, budget, limit, member, reports, local: false }
+    }
+
+    /// With `local`, requests must name this machine as their host. A page of a site whose name is made to stand for the
+    /// loopback address names that site, in `Host` and `Origin` alike.
+    #[must_use]
+    pub fn for_this_machine(mut self, local: bool) -> Self {
+        self.local = local;
+        self
     }
 
     /// Answers one request. Cancel safe for reads; a write that is dropped may have happened.
@@ -62,7 +71,7 @@ impl Admin {
     }
 
     async fn answer(&self, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
-        if request.is_foreign() {
+        if request.is_foreign() || self.local && !request.is_for_this_machine() {
             return Err(AdminError::Foreign);
         }
         if request.body.len() > BODY_BYTES_MAX {

@@ -45,10 +45,11 @@ fn run(woken: &Receiver<()>, plane: &Weak<Inner>, resolver: &Resolver) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         round = round.wrapping_add(u32::from(waited));
-        for endpoint in resolver.endpoints(!(waited && round.is_multiple_of(ROUNDS))) {
-            if let Err(error) = endpoint.resolve() {
-                tracing::warn!(server = endpoint.authority(), %error, "cannot look a server's name up");
+        for addresses in resolver.names(!(waited && round.is_multiple_of(ROUNDS))) {
+            if let Err(error) = addresses.resolve() {
+                tracing::warn!(server = %addresses, %error, "cannot look a server's name up");
             }
+            resolver.looked_up();
         }
         if waited && let Some(plane) = plane.upgrade() {
             plane.retry();

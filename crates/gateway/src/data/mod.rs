@@ -7,6 +7,7 @@
 //! A request keeps the state it began with until it is answered; the last one to do so drops it.
 
 mod background;
+mod permits;
 mod plane;
 mod server;
 mod service;
@@ -14,6 +15,7 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use permits::Permit;
 pub(crate) use server::Server;
 pub(crate) use service::Worker;
 

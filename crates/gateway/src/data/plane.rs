@@ -4,16 +4,21 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use tidegate_base::Budget;
-use tidegate_http::io::{Handle, SpawnError};
+use tidegate_http::{
+    conn::Presence,
+    io::{Handle, SpawnError},
+};
 use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, Resolver, decode};
 
 use super::{
     background::Background,
+    permits::Permits,
     server::{Compiled, Server},
     service::sweep,
     spec::{HttpServerSpec, PipelineSpec},
@@ -34,9 +39,14 @@ pub struct Counters {
     pub bad_heads: u64,
     pub no_memory: u64,
     pub timeouts: u64,
+    pub panics: u64,
 }
 
-/// Runs HTTPServers and Pipelines on the I/O threads. When it is dropped, its listeners close.
+/// Longest wait for the addresses of new names before the pipelines that use them take over.
+const NAMES_MAX: Duration = Duration::from_secs(1);
+
+/// Runs HTTPServers and Pipelines on the I/O threads. When it is dropped, its listeners close, without a wait for it: the
+/// last holder may be on an I/O thread.
 pub struct DataPlane {
     inner: Arc<Inner>,
     background: Background,
@@ -47,6 +57,8 @@ pub(super) struct Inner {
     registry: Registry,
     deps: Deps,
     state: Mutex<State>,
+    /// Threads that serve a listener, closed ones with connections included.
+    at_work: Presence,
 }
 
 #[derive(Default)]
@@ -73,7 +85,7 @@ impl DataPlane {
         }
         let resolver = Arc::new(Resolver::default());
         let deps = Deps { budget, threads: handle.count(), resolver: Some(Arc::clone(&resolver)) };
-        let inner = Arc::new(Inner { handle, registry, deps, state: Mutex::default() });
+        let inner = Arc::new(Inner { handle, registry, deps, state: Mutex::default(), at_work: Presence::default() });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })
     }
@@ -100,12 +112,19 @@ impl DataPlane {
         self.inner.retry();
     }
 
-    /// Closes every listener. Connections end after the request they serve, at the latest after 30 s. Blocks for a moment.
+    /// Closes every listener. Connections end after the request they serve, at the latest after 30 s, which
+    /// [`DataPlane::finished`] waits for. Blocks until the sockets are closed: not for an I/O thread.
     pub fn drain(&self) {
         let servers = std::mem::take(&mut self.inner.state().servers);
-        for listener in servers.into_values().filter_map(|running| running.listener.ok()) {
-            listener.close();
-        }
+        let listeners: Vec<Listener> = servers.into_values().filter_map(|running| running.listener.ok()).collect();
+        listeners.iter().for_each(Listener::stop);
+        listeners.into_iter().for_each(Listener::close);
+    }
+
+    /// Waits until the last connection of every closed listener is gone, where [`DataPlane::drain`] came before. From any
+    /// thread; cancel safe, so that a second signal can cut the wait short.
+    pub async fn finished(&self) {
+        self.inner.at_work.gone().await;
     }
 }
 
@@ -117,6 +136,7 @@ fn count(server: &Server) -> Counters {
         sum.bad_heads += stats.bad_heads.load(Ordering::Relaxed);
         sum.no_memory += stats.no_memory.load(Ordering::Relaxed);
         sum.timeouts += stats.timeouts.load(Ordering::Relaxed);
+        sum.panics += stats.panics.load(Ordering::Relaxed);
     }
     sum
 }
@@ -148,8 +168,13 @@ impl Plane for DataPlane {
 
     fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus> {
         let mut state = self.inner.state();
-        self.inner.apply(&mut state, objects);
-        self.background.wake();
+        let servers = self.inner.build(&mut state, objects);
+        // A pipeline that takes over before its names have addresses would answer 503 where the old one did not.
+        if let Some(resolver) = &self.inner.deps.resolver {
+            self.background.wake();
+            resolver.wait(NAMES_MAX);
+        }
+        self.inner.update_servers(&mut state, servers);
         state.statuses()
     }
 }
@@ -177,6 +202,7 @@ impl State {
                 }
                 let missing = running.compiled.missing(&self.pipelines);
                 status.warnings.extend(missing.iter().map(|name| format!("the pipeline \"{name}\" does not exist")));
+                status.shorten();
             }
             (name.clone(), status)
         };
@@ -189,7 +215,8 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, state: &mut State, objects: BTreeMap<String, (String, Value)>) {
+    /// Builds what is new or differs, and gives the servers among it. Pipelines are used once the servers are updated.
+    fn build(&self, state: &mut State, objects: BTreeMap<String, (String, Value)>) -> Vec<(String, Compiled)> {
         let is = |name: &str, kind: &str| objects.get(name).is_some_and(|(of, _)| of == kind);
         state.pipelines.retain(|name, _| is(name, PIPELINE));
         let gone: Vec<String> = state.servers.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
@@ -219,11 +246,12 @@ impl Inner {
                 _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
             }
             let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
-            let status = ObjectStatus { error, warnings: report.warnings };
+            let mut status = ObjectStatus { error, warnings: report.warnings };
+            status.shorten();
             specs.insert(name, (kind, spec, status));
         }
         state.specs = specs;
-        self.update_servers(state, servers);
+        servers
     }
 
     /// Swaps the routes of every server, and moves listeners whose address has changed: all of them are closed before the
@@ -231,11 +259,12 @@ impl Inner {
     fn update_servers(&self, state: &mut State, changed: Vec<(String, Compiled)>) {
         let mut opening = Vec::new();
         for (name, compiled) in changed {
-            let routes = Arc::new(compiled.join(&state.pipelines));
             let Some(running) = state.servers.get_mut(&name) else {
-                let routes = Arc::new(ArcSwap::new(routes));
+                let routes = compiled.join(&state.pipelines);
+                let permits = Permits::new(routes.settings.connections_max);
+                let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
-                let server = Arc::new(Server { name: name.clone(), budget, routes, stats: Mutex::default() });
+                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default() });
                 let listener = Err("is not open yet".to_owned());
                 state.servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);
@@ -253,7 +282,7 @@ impl Inner {
         }
         // Pipelines may have changed under any of them.
         for running in state.servers.values() {
-            running.server.routes.store(Arc::new(running.compiled.join(&state.pipelines)));
+            running.server.swap(running.compiled.join(&state.pipelines));
         }
         for name in opening {
             if let Some(running) = state.servers.get_mut(&name) {
@@ -264,7 +293,7 @@ impl Inner {
 
     fn open(&self, running: &mut Running) {
         let address = running.compiled.address;
-        running.listener = Listener::open(&self.handle, address, &running.server)
+        running.listener = Listener::open(&self.handle, address, &running.server, &self.at_work)
             .map_err(|error| format!("cannot listen on {address}: {error}"));
         if let Err(error) = &running.listener {
             tracing::warn!(server = running.server.name, error, "an HTTPServer is not open");
@@ -273,14 +302,10 @@ impl Inner {
 
     /// Tries again to open what could not be opened.
     pub(super) fn retry(&self) {
-        for running in self.state().servers.values_mut().filter(|running| running.listener.is_err()) {
+        // Whoever builds meanwhile may wait for the very thread that tries here, and opens listeners itself.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
             self.open(running);
         }
-    }
-}
-
-impl Drop for DataPlane {
-    fn drop(&mut self) {
-        self.drain();
     }
 }

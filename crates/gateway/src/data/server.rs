@@ -11,9 +11,11 @@ use arc_swap::ArcSwap;
 use tidegate_base::{Budget, Holder};
 use tidegate_http::h1::{Config, Stats};
 use tidegate_pipeline::Pipeline;
-use tokio::sync::Semaphore;
 
-use super::spec::{HttpServerSpec, PathSpec};
+use super::{
+    permits::Permits,
+    spec::{HttpServerSpec, PathSpec},
+};
 use crate::router::{Path, Router, Rule};
 
 /// Most bytes of a request's body unless a spec says otherwise.
@@ -41,7 +43,7 @@ pub(crate) struct Target {
 /// What connections are made with.
 pub(crate) struct Settings {
     pub(crate) connection: Config,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) connections_max: usize,
     pub(crate) forwarded_for: bool,
 }
 
@@ -50,11 +52,18 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) budget: Budget,
     pub(crate) routes: Arc<ArcSwap<Routes>>,
+    pub(crate) permits: Arc<Permits>,
     /// Counters of each thread.
     pub(crate) stats: Mutex<Vec<Arc<Stats>>>,
 }
 
 impl Server {
+    /// Makes `routes` what the next requests and connections use.
+    pub(crate) fn swap(&self, routes: Routes) {
+        self.permits.set_limit(routes.settings.connections_max);
+        self.routes.store(Arc::new(routes));
+    }
+
     pub(crate) fn add_stats(&self, stats: Arc<Stats>) {
         let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(stats);
@@ -101,14 +110,13 @@ impl Compiled {
             body_bytes_max: of_server.unwrap_or(u64::MAX),
             ..Config::default()
         };
-        let permits = usize::try_from(spec.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             address: SocketAddr::new(ip, spec.port),
             router: Arc::new(Router::new(&rules)),
             targets: spec.rules.iter().flat_map(|rule| &rule.paths).map(target).collect(),
             settings: Arc::new(Settings {
                 connection,
-                permits: Arc::new(Semaphore::new(permits)),
+                connections_max: usize::try_from(spec.max_connections).unwrap_or(usize::MAX),
                 forwarded_for: spec.x_forwarded_for,
             }),
         }

@@ -9,7 +9,6 @@ use tidegate_http::{
     message::{BodyError, Known, RequestHead, Response},
 };
 use tidegate_pipeline::{Context, Locals};
-use tokio::sync::Notify;
 
 use super::server::{Routes, Server, Target};
 use crate::router::{Found, decode, encode};
@@ -34,8 +33,6 @@ pub(crate) struct Worker {
     pub(crate) server: Arc<Server>,
     locals: Rc<Locals>,
     current: RefCell<Current>,
-    /// Ends connections that a drain did not.
-    pub(crate) cut: Notify,
 }
 
 /// A state as one thread holds it.
@@ -58,7 +55,7 @@ impl Worker {
         let shared = Shared::new(held.routes.settings.connection, server.budget.clone());
         server.add_stats(shared.stats());
         let current = RefCell::new(Current { cache, held, shared: vec![shared] });
-        Rc::new(Self { server, locals: LOCALS.with(Rc::clone), current, cut: Notify::new() })
+        Rc::new(Self { server, locals: LOCALS.with(Rc::clone), current })
     }
 
     /// The newest state, and what new connections share.

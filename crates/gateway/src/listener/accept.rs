@@ -1,34 +1,46 @@
 //! Accepts connections on one thread.
 
-use std::{io, rc::Rc, sync::Arc, sync::mpsc::SyncSender, time::Duration};
-
-use bytes::BytesMut;
-use tidegate_http::h1::serve;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, watch},
+use std::{
+    io,
+    rc::Rc,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
 };
 
-use crate::data::{Server, Worker};
+use bytes::BytesMut;
+use tidegate_http::{
+    conn::Present,
+    h1::{Shared, serve},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
+
+use crate::data::{Permit, Server, Worker};
 
 /// Until connections of a closed listener are cut.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Until the next try when the process has no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Ends with the last connection, which `present` tells.
 pub(super) async fn run(
     socket: std::net::TcpListener,
     server: Arc<Server>,
     mut stopped: watch::Receiver<bool>,
     done: SyncSender<()>,
+    present: Present,
 ) {
     let worker = Worker::new(server);
+    let mut connections = JoinSet::new();
     match TcpListener::from_std(socket) {
         Ok(listener) => {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => {} // also when the owner is gone
-                () = accept(&listener, &worker) => {}
+                () = accept(&listener, &worker, &mut connections) => {}
             }
         }
         Err(error) => tracing::error!(server = worker.server.name, %error, "cannot listen on an I/O thread"),
@@ -36,24 +48,41 @@ pub(super) async fn run(
     // There is room for one word of each thread, so this fails only when nobody waits any more.
     done.try_send(()).ok();
     worker.drain();
-    tokio::time::sleep(DRAIN_MAX).await;
-    worker.cut.notify_waiters();
+    let last = async {
+        while let Some(ended) = connections.join_next().await {
+            look_at(&worker, ended);
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, last).await.is_err() {
+        tracing::info!(server = worker.server.name, connections = connections.len(), "connections are cut");
+    }
+    drop((connections, present));
 }
 
-async fn accept(listener: &TcpListener, worker: &Rc<Worker>) {
+async fn accept(listener: &TcpListener, worker: &Rc<Worker>, connections: &mut JoinSet<()>) {
+    let mut waiting = None;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let (held, shared) = worker.current();
-                // Beyond the limit the connection waits, and those behind it in the system's queue.
-                let Ok(permit) = Arc::clone(&held.routes.settings.permits).acquire_owned().await else { continue };
-                drop(held);
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection was lost at once");
-                    continue;
-                }
-                tokio::task::spawn_local(connection(stream, peer, Rc::clone(worker), shared, permit));
+        let accepted = tokio::select! {
+            biased;
+            Some(ended) = connections.join_next() => {
+                look_at(worker, ended);
+                continue;
             }
+            // Beyond the limit the connection waits, and those behind it in the system's queue.
+            permit = worker.server.permits.acquire(), if waiting.is_some() => {
+                if let Some((stream, peer)) = waiting.take() {
+                    let (_, shared) = worker.current();
+                    connections.spawn_local(connection(stream, peer, Rc::clone(worker), shared, permit));
+                }
+                continue;
+            }
+            accepted = listener.accept(), if waiting.is_none() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match stream.set_nodelay(true) {
+                Ok(()) => waiting = Some((stream, peer)),
+                Err(error) => tracing::debug!(%error, "a connection was lost at once"),
+            },
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(server = worker.server.name, %error, "cannot accept");
@@ -67,13 +96,16 @@ async fn connection(
     stream: TcpStream,
     peer: std::net::SocketAddr,
     worker: Rc<Worker>,
-    shared: Rc<tidegate_http::h1::Shared>,
-    _permit: OwnedSemaphorePermit,
+    shared: Rc<Shared>,
+    _permit: Permit,
 ) {
-    tokio::select! {
-        biased;
-        () = serve(stream, BytesMut::new(), Some(peer), Rc::clone(&worker), shared) => {}
-        () = worker.cut.notified() => {}
+    serve(stream, BytesMut::new(), Some(peer), worker, shared).await;
+}
+
+/// Panics of handlers are answered and counted where they happen: this one is our own.
+fn look_at(worker: &Worker, ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!(server = worker.server.name, "a connection ended by a panic");
     }
 }
 

@@ -13,7 +13,10 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_http::io::Handle;
+use tidegate_http::{
+    conn::{Presence, keep_alive},
+    io::Handle,
+};
 use tokio::sync::watch;
 
 use crate::data::Server;
@@ -35,7 +38,12 @@ pub(crate) struct Listener {
 impl Listener {
     /// Opens a socket for each thread. A probing bind without SO_REUSEPORT comes first: with the option alone, two
     /// programs of one user could share a port and each would get half of the other's connections.
-    pub(crate) fn open(handle: &Handle, address: SocketAddr, server: &Arc<Server>) -> io::Result<Self> {
+    pub(crate) fn open(
+        handle: &Handle,
+        address: SocketAddr,
+        server: &Arc<Server>,
+        presence: &Presence,
+    ) -> io::Result<Self> {
         let threads = handle.count();
         let probe = bind(address, false)?;
         let address = probe.local_addr()?;
@@ -45,7 +53,8 @@ impl Listener {
         let (done, closed) = sync_channel(threads.max(1));
         for (thread, socket) in sockets.into_iter().enumerate() {
             let (server, stopped, done) = (Arc::clone(server), stopped.clone(), done.clone());
-            let run = move || accept::run(socket, server, stopped, done);
+            let present = presence.enter();
+            let run = move || accept::run(socket, server, stopped, done, present);
             handle.spawn(thread, run).map_err(io::Error::other)?;
         }
         tracing::info!(server = server.name, %address, "listening");
@@ -56,10 +65,15 @@ impl Listener {
         self.address
     }
 
-    /// Closes the sockets and waits until they are; connections end after the request they serve, at the latest after
-    /// 30 s. Blocks: not for an I/O thread.
-    pub(crate) fn close(self) {
+    /// Closes the sockets; connections end after the request they serve, at the latest after 30 s.
+    pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// As [`Listener::stop`], and waits until the sockets are closed. Blocks: not for an I/O thread. One that is dropped
+    /// instead closes as well, when its threads come to it.
+    pub(crate) fn close(self) {
+        self.stop();
         for _ in 0..self.threads {
             if self.closed.recv_timeout(CLOSE_MAX).is_err() {
                 tracing::warn!(address = %self.address, "an I/O thread did not close its socket");
@@ -80,6 +94,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
+    keep_alive(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -26,6 +26,10 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Longest error or warning kept, and warnings of one object: a spec must not make its status large.
+const TEXT_BYTES_MAX: usize = 1 << 10;
+const WARNINGS_MAX: usize = 16;
+
 /// How one object stands on this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,6 +39,19 @@ pub struct ObjectStatus {
     /// What was accepted and has no effect, such as unknown keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl ObjectStatus {
+    /// Cuts what is too long to be kept.
+    pub fn shorten(&mut self) {
+        self.warnings.truncate(WARNINGS_MAX);
+        for text in self.warnings.iter_mut().chain(&mut self.error) {
+            if text.len() > TEXT_BYTES_MAX {
+                text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+                text.shrink_to_fit();
+            }
+        }
+    }
 }
 
 /// Builds and runs objects.

@@ -10,10 +10,6 @@ use std::{
 
 use super::ObjectStatus;
 
-/// Longest error or warning kept, and warnings of one object: a spec must not make its status large.
-const TEXT_BYTES_MAX: usize = 1 << 10;
-const WARNINGS_MAX: usize = 16;
-
 pub(super) type Statuses = BTreeMap<String, ObjectStatus>;
 
 /// The state of the objects on this node. Cheap to clone.
@@ -56,8 +52,7 @@ impl Handle {
 
     pub(super) fn applied(&self, version: u64, bytes: u64, mut statuses: Statuses) {
         for status in statuses.values_mut() {
-            status.warnings.truncate(WARNINGS_MAX);
-            status.warnings.iter_mut().chain(&mut status.error).for_each(shorten);
+            status.shorten();
         }
         self.told(|told| told.statuses = Arc::new(statuses));
         self.0.version.store(version, Ordering::Relaxed);
@@ -71,8 +66,4 @@ impl Handle {
     fn told<T>(&self, act: impl FnOnce(&mut Told) -> T) -> T {
         act(&mut self.0.told.lock().expect("no panic under the lock"))
     }
-}
-
-fn shorten(text: &mut String) {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
 }

@@ -1,6 +1,12 @@
 //! Specs in the store: pages of them, and changes guarded by the version of the whole configuration.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tidegate_api::{
@@ -13,11 +19,14 @@ use tidegate_api::{
         response_op::Response,
     },
 };
+use tidegate_base::clock;
 
 pub const OBJECTS_PREFIX: &str = "/config/objects/";
 /// Raised by every change, as decimal text.
 pub const VERSION_KEY: &str = "/config/version";
 
+/// Changes of one node that wait for their turn; each holds a lease for its text.
+const WRITERS_MAX: usize = 1024;
 /// Tries of one change while others win.
 const TRIES_MAX: u32 = 16;
 /// Objects in one page at most, and the bytes that a page aims at: the limit of a request counts pairs only, so it is
@@ -39,6 +48,8 @@ pub enum Refusal {
     NotFound,
     /// The change contradicts what is stored.
     Conflict(String),
+    /// No memory is free to look at what is stored.
+    NoRoom,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,13 +82,21 @@ pub struct Listed {
     pub next: Option<Page>,
 }
 
-/// The configuration in a store.
+/// The configuration in a store. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<dyn Kv>);
+pub struct Store(Arc<dyn Kv>, Arc<Writers>);
+
+/// Changes of this node go one after another: all of them raise the same version, so that of two at a time one is in vain.
+/// Other nodes are met by trying again.
+#[derive(Default)]
+struct Writers {
+    turn: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
+}
 
 impl Store {
     pub fn new(kv: Arc<dyn Kv>) -> Self {
-        Self(kv)
+        Self(kv, Arc::default())
     }
 
     /// The object and the version of the configuration at one revision.
@@ -133,7 +152,9 @@ impl Store {
         name: &str,
         mut decide: impl FnMut(Option<&Stored>) -> Result<Option<Bytes>, Refusal> + Send,
     ) -> Result<u64, ChangeError> {
-        for _ in 0..TRIES_MAX {
+        let _turn = self.1.enter().await.ok_or(ChangeError::Contended)?;
+        for tries in 0..TRIES_MAX {
+            pause(tries).await;
             let (version, object) = self.read(name).await.map_err(ChangeError::Store)?;
             let decided = decide(object.as_ref()).map_err(ChangeError::Refused)?;
             let key = object_key(name);
@@ -155,7 +176,9 @@ impl Store {
     /// As [`Store::change`].
     pub async fn delete_all(&self) -> Result<u64, ChangeError> {
         let (key, range_end) = KeyRange::prefix(OBJECTS_PREFIX).into_request();
-        for _ in 0..TRIES_MAX {
+        let _turn = self.1.enter().await.ok_or(ChangeError::Contended)?;
+        for tries in 0..TRIES_MAX {
+            pause(tries).await;
             let (version, _) = self.read("").await.map_err(ChangeError::Store)?;
             let delete = DeleteRangeRequest { key: key.clone(), range_end: range_end.clone(), prev_kv: false };
             if let Some(version) = self.write(version, None, Request::RequestDeleteRange(delete)).await? {
@@ -189,6 +212,30 @@ impl Store {
         let txn = TxnRequest { compare, success: success.into(), failure: Vec::new() };
         let answer = self.0.txn(txn).await.map_err(ChangeError::Store)?;
         Ok(answer.succeeded.then_some(next))
+    }
+}
+
+impl Writers {
+    /// Waits for its turn; `None` when too many wait already.
+    async fn enter(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        if before < WRITERS_MAX { Some(self.turn.lock().await) } else { None }
+    }
+}
+
+/// Lets other nodes finish, for a time that differs from theirs: the clocks of two nodes never stand at the same nanosecond.
+async fn pause(tries: u32) {
+    if tries > 0 {
+        let longest = 1u64 << tries.min(6);
+        let jitter = u64::from(clock::wall().subsec_nanos()) % (longest * 1000);
+        tokio::time::sleep(Duration::from_micros(longest * 500 + jitter)).await;
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::keep_alive;
+
 /// Connections that the kernel keeps until we accept them; it cuts this to its own limit.
 const BACKLOG: i32 = 1024;
 
@@ -15,6 +17,16 @@ const BACKLOG: i32 = 1024;
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether only this machine reaches it.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Address::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => true,
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -56,6 +68,7 @@ impl Listener {
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
+        keep_alive(&socket)?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Self::listen(socket, Address::Tcp(address))

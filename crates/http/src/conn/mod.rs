@@ -14,18 +14,22 @@ mod capacity;
 mod drain;
 mod local;
 mod net;
+mod presence;
 mod sniff;
 mod stats;
 mod stream;
+mod times;
 mod worker;
 
 pub use address::{Address, Listener};
 pub use capacity::{CONNECTION_BYTES, Capacity, STREAM_BYTES};
 pub use drain::Drain;
 pub use net::{Net, Served, Serving};
+pub use presence::{Presence, Present};
 pub use sniff::Http1;
 pub use stats::Stats;
 pub use stream::{Peer, Stream};
+pub use times::{Times, keep_alive};
 
 pub(crate) use capacity::STREAMS_LEAST;
 pub(crate) use local::Local;

@@ -10,7 +10,7 @@ use tidegate_base::{Budget, Holder};
 use tokio::sync::mpsc;
 
 use super::{
-    Capacity, Drain, Http1, Listener, Local, Stats,
+    Capacity, Drain, Http1, Listener, Local, Presence, Stats, Times,
     accept::{ACCEPTED_WAITING_MAX, accept},
     stats::ThreadStats,
     worker::work,
@@ -34,7 +34,10 @@ pub(crate) struct Shared {
     pub(crate) requests: Admission,
     pub(crate) answers: Admission,
     pub(crate) threads: Box<[Thread]>,
+    pub(crate) times: Times,
     pub(super) drain: Drain,
+    /// Acceptors, and threads that serve a listener.
+    at_work: Presence,
     pub(super) next_connection: AtomicU64,
     pub(super) refused: AtomicU64,
     io: io::Handle,
@@ -67,12 +70,22 @@ impl Net {
     /// # Errors
     /// When the I/O threads have stopped.
     pub fn new(io: &io::Handle, budget: Budget, drain: Drain) -> Result<Self, io::SpawnError> {
+        Self::with_times(io, budget, drain, Times::default())
+    }
+
+    /// As [`Net::new`], with other times.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_times(io: &io::Handle, budget: Budget, drain: Drain, times: Times) -> Result<Self, io::SpawnError> {
         let shared = Arc::new(Shared {
             capacity: Capacity::new(budget.limits()),
             requests: Admission::new(budget.clone(), Holder::Requests),
             answers: Admission::new(budget.clone(), Holder::Answers),
             threads: (0..io.count()).map(|_| Thread::default()).collect(),
+            times,
             drain,
+            at_work: Presence::default(),
             next_connection: AtomicU64::new(1),
             refused: AtomicU64::new(0),
             io: io.clone(),
@@ -84,6 +97,8 @@ impl Net {
             let admission = admission.clone();
             io.spawn(index % io.count(), move || async move { admission.run().await })?;
         }
+        let Capacity { connections, connections_max, streams_per_connection } = shared.capacity;
+        tracing::info!(connections, connections_max, streams_per_connection, "connections that the budget admits");
         Ok(Self(shared))
     }
 
@@ -100,7 +115,8 @@ impl Net {
         let mut workers = Vec::new();
         for thread in 0..self.0.io.count() {
             let (sender, accepted) = mpsc::channel(ACCEPTED_WAITING_MAX);
-            let (shared, served, alive) = (Arc::clone(&self.0), Arc::clone(&served), alive.clone());
+            let (shared, served) = (Arc::clone(&self.0), Arc::clone(&served));
+            let alive = (alive.clone(), self.0.at_work.enter());
             let start = move || async move {
                 let local = Rc::new(Local::new(shared, thread));
                 work(local, served(thread), accepted).await;
@@ -109,7 +125,7 @@ impl Net {
             self.0.io.spawn(thread, start)?;
             workers.push(sender);
         }
-        let shared = Arc::clone(&self.0);
+        let (shared, alive) = (Arc::clone(&self.0), (alive, self.0.at_work.enter()));
         let thread = self.0.next_acceptor.fetch_add(1, Ordering::Relaxed) % self.0.io.count();
         let start = move || async move {
             accept(shared, listener, workers).await;
@@ -117,6 +133,12 @@ impl Net {
         };
         self.0.io.spawn(thread, start)?;
         Ok(Serving { done })
+    }
+
+    /// Waits until every listener is closed and the last of its connections is gone: after [`Drain::start`], and at the
+    /// latest when its grace is over. From any thread; cancel safe, so that a second signal can cut the wait short.
+    pub async fn finished(&self) {
+        self.0.at_work.gone().await;
     }
 
     pub fn capacity(&self) -> Capacity {

@@ -100,8 +100,14 @@ impl Call {
     /// # Errors
     /// As there.
     pub async fn reply_with(self, len: usize, encode: impl FnOnce(&mut BytesMut)) -> Result<(), Gone> {
-        let lease = super::outgoing::lease(&self.exchange, (super::PREFIX_LEN + len) as u64).await?;
-        self.exchange.reply(Chunk::leased(framed(len, encode), lease))
+        let total = super::PREFIX_LEN + len;
+        let lease = super::outgoing::lease(&self.exchange, total as u64).await?;
+        let bytes = framed(len, encode);
+        if self.exchange.has_room(total)? {
+            return self.exchange.reply(Chunk::leased(bytes, lease));
+        }
+        // Queued in `h2` it would wait for the client's window without anybody who looks after it.
+        self.stream().reply(bytes, lease).await
     }
 
     /// Ends the call with a status and no answer.

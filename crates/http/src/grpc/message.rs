@@ -24,6 +24,10 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// A call that has its lease must bring a frame this often: a lease without bytes keeps others out.
 const STALL_MAX: Duration = Duration::from_secs(2);
 
+/// Bytes a second that it must bring on average besides, once [`STALL_MAX`] is over: else one byte now and then holds the
+/// lease of a large message for days. A message of 1.5 MiB has 98 s.
+const RATE_MIN: u64 = 16 << 10;
+
 /// Which messages a method takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Accept {
@@ -70,6 +74,7 @@ struct Body {
     len: usize,
     lease: Admitted,
     whole: BytesMut,
+    since: Instant,
     stall: Pin<Box<Sleep>>,
 }
 
@@ -123,8 +128,9 @@ impl Assembly {
             }
             // The whole message is leased, so it may have a buffer of its own.
             let whole = BytesMut::with_capacity(len);
-            let stall = Box::pin(tokio::time::sleep(STALL_MAX));
-            self.stage = Stage::Body(Box::new(Body { len, lease, whole, stall }));
+            let since = clock::now();
+            let stall = Box::pin(tokio::time::sleep_until((since + STALL_MAX).into()));
+            self.stage = Stage::Body(Box::new(Body { len, lease, whole, since, stall }));
         }
     }
 }
@@ -150,7 +156,8 @@ impl Body {
             }
             match exchange.poll_fill(1, cx)? {
                 Poll::Ready(Filled::Enough) => {
-                    self.stall.as_mut().reset((clock::now() + STALL_MAX).into());
+                    let received = (self.whole.len() + exchange.available()) as u64;
+                    self.stall.as_mut().reset(body_deadline(self.since, clock::now(), received).into());
                 }
                 Poll::Ready(Filled::Ended(_)) => return Poll::Ready(Err(Status::CUT_SHORT)),
                 Poll::Pending => {
@@ -160,5 +167,29 @@ impl Body {
                 }
             }
         }
+    }
+}
+
+/// Until when more must come of a body that began at `since` and whose newest frame, at `now`, made it `received` bytes.
+fn body_deadline(since: Instant, now: Instant, received: u64) -> Instant {
+    let earned = STALL_MAX + Duration::from_millis(received.saturating_mul(1000) / RATE_MIN);
+    (now + STALL_MAX).min(since + earned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_comes_without_pauses_and_at_the_least_rate() {
+        let since = clock::now();
+        let at = |now: u64, received: u64| {
+            let deadline = body_deadline(since, since + Duration::from_millis(now), received);
+            deadline.saturating_duration_since(since).as_millis()
+        };
+        assert_eq!(at(500, 1 << 20), 2500, "a pause of 2 s");
+        assert_eq!(at(1900, 1), 2000, "a byte earns nothing");
+        assert_eq!(at(9000, 128 << 10), 10_000, "128 KiB earn 8 s");
+        assert_eq!(at(60_000, u64::MAX), 62_000);
     }
 }

@@ -5,6 +5,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use tidegate_base::Lease;
 
 use super::{CHUNK_MAX, Status};
@@ -95,12 +96,33 @@ impl Outgoing {
         self.exchange.poll_room(want.clamp(1, CHUNK_MAX), cx)
     }
 
-    /// Bytes of the answers' holder for the next chunk, when it is this connection's turn. Cancel safe.
+    /// Bytes of the answers' holder for the next chunk, when it is this connection's turn. Where it has to wait for them,
+    /// the room is given back meanwhile and asked for again. Cancel safe.
     ///
     /// # Errors
-    /// [`Gone`] when that many can never be had.
+    /// [`Gone`] when that many can never be had, or as [`Outgoing::room`].
     pub async fn lease(&mut self, bytes: u64) -> Result<Admitted, Gone> {
-        lease(&self.exchange, bytes).await
+        let exchange = Rc::clone(&self.exchange);
+        let answers = &exchange.conn().answers;
+        exchange.set_leased();
+        if let Some(lease) = answers.try_take(bytes) {
+            return Ok(lease);
+        }
+        // Window that is assigned to a stream which waits for a lease is missing to answers that have theirs, and whose
+        // leases it may be that it waits for.
+        let mut room = exchange.give_room_back();
+        loop {
+            let lease = answers.take(bytes).map_err(|_| Gone)?.await;
+            if room == 0 {
+                return Ok(lease);
+            }
+            if let Some(again) = poll_fn(|cx| exchange.poll_room(room, cx)).now_or_never() {
+                return again.map(|_| lease);
+            }
+            drop(lease);
+            self.room(room).await?;
+            room = exchange.give_room_back();
+        }
     }
 
     /// Whether other calls wait for bytes of the answers' holder.
@@ -135,6 +157,23 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Sends the one answer of a call, framed, in pieces as the client opens its window.
+    pub(super) async fn reply(mut self, mut bytes: Bytes, lease: Admitted) -> Result<(), Gone> {
+        let mut lease = Some(lease);
+        while !bytes.is_empty() {
+            let room = self.room(bytes.len()).await?;
+            let piece = bytes.split_to(room);
+            // The last piece leaves last: it carries the lease of all.
+            let chunk = match lease.take_if(|_| bytes.is_empty()) {
+                Some(lease) => Chunk::leased(piece, lease),
+                None => Chunk::shared(piece),
+            };
+            self.send(chunk)?;
+        }
+        self.finish(&Status::OK);
+        Ok(())
+    }
+
     /// Ends the answer. An error in the middle of a message resets the stream: the client must not take a part for the whole.
     pub fn finish(self, status: &Status) {
         self.exchange.finish(status);
@@ -146,7 +185,9 @@ impl Outgoing {
     }
 }
 
+/// A lease of the answers' holder for a call that has asked for no room.
 pub(super) async fn lease(exchange: &Exchange, bytes: u64) -> Result<Admitted, Gone> {
+    exchange.set_leased();
     let answers = &exchange.conn().answers;
     match answers.try_take(bytes) {
         Some(lease) => Ok(lease),

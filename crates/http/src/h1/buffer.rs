@@ -36,13 +36,15 @@ impl Buffer {
     pub(crate) fn room(&mut self, most: usize, lease: Option<&mut Lease>) -> bool {
         self.rewind();
         let free = self.bytes.capacity() - self.bytes.len();
-        let wanted = self.size == 0 || (std::mem::take(&mut self.filled) && self.size < most);
+        let wanted = self.size < BUFFER_LEAST || (std::mem::take(&mut self.filled) && self.size < most);
         if !wanted && (free >= ROOM_LEAST || self.bytes.try_reclaim(ROOM_LEAST)) {
             return true;
         }
-        let target = if self.size == 0 { BUFFER_LEAST } else { (self.size * 2).min(most) };
+        let target = (self.size * 2).max(BUFFER_LEAST).min(most);
+        // The first bytes of a connection may have come in a buffer that is smaller.
         let paid = target > self.size
-            && (target <= BUFFER_LEAST || lease.is_some_and(|lease| lease.try_grow((target - self.size) as u64)));
+            && (target <= BUFFER_LEAST
+                || lease.is_some_and(|lease| lease.try_grow((target - self.size.max(BUFFER_LEAST)) as u64)));
         if !paid && (free > 0 || self.bytes.len() >= self.size) {
             return free > 0;
         }
@@ -127,6 +129,14 @@ mod tests {
         }
         buffer.bytes.resize(buffer.bytes.capacity(), 0);
         assert!(!buffer.room(BUFFER_LEAST, None), "full, and nobody pays");
+    }
+
+    #[test]
+    fn a_small_start_grows_to_the_first_size_at_once() {
+        let mut buffer = Buffer::new(BytesMut::from(&b"GET / HTTP/1.1\r\nHost: h\r\n"[..]));
+        assert!(buffer.room(BUFFER_MOST, None));
+        assert_eq!((buffer.size, buffer.bytes.capacity() - buffer.bytes.len()), (BUFFER_LEAST, BUFFER_LEAST - 25));
+        assert_eq!(&buffer.bytes[..3], b"GET");
     }
 
     #[test]

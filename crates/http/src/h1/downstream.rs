@@ -31,6 +31,16 @@ pub(crate) enum Expect {
     Granting(usize),
 }
 
+/// How far the body of the request at hand went to an upstream as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streamed {
+    Not,
+    /// Bytes that the decoder has passed may still stand in the buffer: given up here, nobody can tell where the next
+    /// request begins.
+    Partly,
+    Whole,
+}
+
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 pub(crate) struct Downstream {
@@ -41,6 +51,7 @@ pub(crate) struct Downstream {
     /// Framing of the body of the request at hand.
     pub(crate) decoder: Decoder,
     pub(crate) expect: Expect,
+    pub(crate) streamed: Streamed,
     /// Body bytes taken from the wire, and how many may be.
     received: u64,
     pub(crate) limit: u64,
@@ -81,6 +92,7 @@ impl Downstream {
             scanner: Scanner::default(),
             decoder: Decoder::Done,
             expect: Expect::No,
+            streamed: Streamed::Not,
             received: 0,
             limit: u64::MAX,
             waited_since: None,
@@ -97,6 +109,7 @@ impl Downstream {
         self.decoder = decoder;
         // A client that sends its body at once does not wait, whatever it says.
         self.expect = if expects_continue && self.rx.bytes.is_empty() { Expect::Waiting } else { Expect::No };
+        self.streamed = Streamed::Not;
         self.limit = limit;
         self.received = 0;
         (self.waited_since, self.pause_since) = (None, None);

@@ -1,6 +1,15 @@
 //! One request and the way to answer it.
 
-use std::{future::poll_fn, net::SocketAddr, task::Poll};
+use std::{
+    cell::Cell,
+    fmt,
+    future::poll_fn,
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    task::Poll,
+};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_base::Lease;
@@ -15,7 +24,69 @@ use crate::message::{BodyError, Headers, Length, RequestHead};
 
 /// A request, and with it the connection it came on until it is answered. Cheap to move.
 pub struct Exchange {
-    pub(crate) inner: Box<Inner>,
+    pub(crate) inner: Held,
+}
+
+/// What an exchange holds. Dropped by the panic of a handler, it goes back to its connection, which answers for it.
+pub(crate) struct Held(Option<Box<Inner>>);
+
+impl Held {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Some(Box::new(inner)))
+    }
+}
+
+impl Deref for Held {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        self.0.as_deref().expect("it is taken by its drop only")
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Inner {
+        self.0.as_deref_mut().expect("it is taken by its drop only")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take()
+            && std::thread::panicking()
+        {
+            let shared = Rc::clone(&inner.down.shared);
+            shared.rescue.put(inner);
+        }
+    }
+}
+
+/// Where the exchange of a handler that panics is kept until the panic is caught. Open only while a handler runs.
+#[derive(Default)]
+pub(crate) struct Rescue {
+    open: Cell<bool>,
+    inner: Cell<Option<Box<Inner>>>,
+}
+
+impl Rescue {
+    /// Runs `work`; where that panics, gives what it held.
+    pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, Option<Exchange>> {
+        self.open.set(true);
+        let done = catch_unwind(AssertUnwindSafe(work));
+        self.open.set(false);
+        done.map_err(|_| self.inner.take().map(|inner| Exchange { inner: Held(Some(inner)) }))
+    }
+
+    fn put(&self, inner: Box<Inner>) {
+        if self.open.get() {
+            self.inner.set(Some(inner));
+        }
+    }
+}
+
+impl fmt::Debug for Rescue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rescue").finish_non_exhaustive()
+    }
 }
 
 pub(crate) struct Inner {
@@ -26,6 +97,8 @@ pub(crate) struct Inner {
     pub(crate) buffered: Option<(Bytes, Lease)>,
     pub(crate) keep_alive: bool,
     pub(crate) answered: bool,
+    /// The answer broke off, and only a reset tells it from a whole one.
+    pub(crate) cut: bool,
     /// Heads on their way out, towards the client or an upstream.
     pub(crate) tx: BytesMut,
     /// Receive buffer of a call to an upstream, kept from one request to the next.

@@ -26,12 +26,13 @@ pub(crate) mod tests;
 mod timer;
 
 pub(crate) use buffer::{BUFFER_MOST, Buffer};
-pub(crate) use downstream::Downstream;
+pub(crate) use downstream::{Downstream, Streamed};
 pub(crate) use encode::hop_by_hop;
 pub(crate) use framing::Decoder;
 pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};
 pub(crate) use relay::{Framing, Relay, put_decimal};
+pub(crate) use timer::Timer;
 
 pub use exchange::Exchange;
 pub use head::{HeadError, HeadLimits};

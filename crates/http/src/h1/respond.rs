@@ -12,7 +12,7 @@ use tidegate_base::clock;
 
 use super::{
     buffer::BUFFER_MOST,
-    downstream::{Downstream, Expect},
+    downstream::{Downstream, Expect, Streamed},
     encode::{self, Announce},
     exchange::{Exchange, Inner},
     framing::Decoder,
@@ -52,6 +52,7 @@ impl Exchange {
         inner.answered = true;
         let sent = send(inner, response).await;
         inner.keep_alive &= sent.is_ok();
+        inner.cut &= sent.is_err();
         sent
     }
 }
@@ -72,6 +73,8 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     };
     // Without a length an answer to an old client ends with the connection.
     inner.keep_alive &= bodyless || announce != Announce::Nothing;
+    // And should it break off, an orderly close would make a whole one of it.
+    inner.cut = !bodyless && announce == Announce::Nothing;
     let connection = match (inner.keep_alive, old) {
         (false, _) => Some("close"),
         (true, true) => Some("keep-alive"),
@@ -92,7 +95,8 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
             inner.tx = relay.pre;
             inner.up_rx = call.finish();
             // The answer was complete before the upload was.
-            inner.keep_alive &= rest_is_small(&inner.down) && !inner.down.broken;
+            let down = &inner.down;
+            inner.keep_alive &= rest_is_small(down) && !down.broken && down.streamed != Streamed::Partly;
             sent
         }
         _ if bodyless => write_all(inner, tx, Bytes::new()).await,
@@ -133,6 +137,8 @@ fn may_keep(inner: &Inner, uploading: bool) -> bool {
         && !down.broken
         // Who was never told to send its body may send it or the next request: nobody could tell which.
         && (down.expect == Expect::No || down.decoder.is_done())
+        // An upload that goes on beside its answer may still come to its end.
+        && (down.streamed != Streamed::Partly || uploading)
         && (rest_is_small(down) || uploading || inner.buffered.is_some())
 }
 

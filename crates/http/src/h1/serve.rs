@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     task::Poll,
     time::{Duration, Instant},
@@ -12,9 +13,9 @@ use bytes::{Buf, BytesMut};
 use tidegate_base::clock;
 
 use super::{
-    buffer::Buffer,
-    downstream::{Downstream, Wait},
-    exchange::{Exchange, Inner},
+    buffer::{BUFFER_LEAST, Buffer},
+    downstream::{Downstream, Streamed, Wait},
+    exchange::{Exchange, Held, Inner},
     parse,
     relay::{Framing, Loaded, Relay},
     respond::DRAIN_BYTES_MAX,
@@ -61,13 +62,14 @@ pub async fn serve<S: Service>(
         return;
     };
     let mut exchange = Exchange {
-        inner: Box::new(Inner {
+        inner: Held::new(Inner {
             down: Downstream::new(socket.into(), already_read, Rc::clone(&shared)),
             head: RequestHead::default(),
             peer,
             buffered: None,
             keep_alive: true,
             answered: false,
+            cut: false,
             tx: BytesMut::new(),
             up_rx: Buffer::default(),
             spare: Headers::new(),
@@ -86,8 +88,8 @@ pub async fn serve<S: Service>(
             return;
         }
         // Boxed, so that a sleeping connection does not hold the room of a request's futures.
-        let next;
-        (exchange, next) = Box::pin(active(exchange, &*service)).await;
+        let Some((active, next)) = Box::pin(active(exchange, &*service)).await else { return };
+        exchange = active;
         match next {
             Next::Close => return,
             Next::Sleep => {
@@ -129,17 +131,20 @@ async fn refuse(exchange: &mut Exchange) {
     }
 }
 
-async fn active<S: Service>(mut exchange: Exchange, service: &S) -> (Exchange, Next) {
+/// Serves requests until the connection is quiet or done; `None` when a handler lost it.
+async fn active<S: Service>(mut exchange: Exchange, service: &S) -> Option<(Exchange, Next)> {
     loop {
         let (start, end) = match wait_for_head(&mut exchange).await {
             Wait::Head { start, end } => (start, end),
-            Wait::Quiet => return (exchange, Next::Sleep),
-            Wait::Closed => return (exchange, Next::Close),
+            Wait::Quiet => return Some((exchange, Next::Sleep)),
+            Wait::Closed => return Some((exchange, Next::Close)),
             Wait::Slow => {
                 Stats::add(&exchange.inner.down.shared.stats.timeouts);
-                return (reject(exchange, 408, "the head came too slowly").await, Next::Close);
+                return Some((reject(exchange, 408, "the head came too slowly").await, Next::Close));
             }
-            Wait::Bad(error) => return (reject(exchange, error.status(), &error.to_string()).await, Next::Close),
+            Wait::Bad(error) => {
+                return Some((reject(exchange, error.status(), &error.to_string()).await, Next::Close));
+            }
         };
         let inner = &mut *exchange.inner;
         let head = inner.down.rx.bytes.get(start..end).unwrap_or_default();
@@ -147,27 +152,52 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> (Exchange, N
         inner.down.rx.bytes.advance(end);
         let framing = match framing {
             Ok(framing) => framing,
-            Err(error) => return (reject(exchange, error.status(), &error.to_string()).await, Next::Close),
+            Err(error) => return Some((reject(exchange, error.status(), &error.to_string()).await, Next::Close)),
         };
         let limit = inner.down.shared.config.body_bytes_max;
         inner.down.begin_body(framing.decoder, framing.expects_continue, limit);
-        (inner.keep_alive, inner.answered) = (framing.keep_alive, false);
+        (inner.keep_alive, inner.answered, inner.cut) = (framing.keep_alive, false, false);
         Stats::add(&inner.down.shared.stats.requests);
-        exchange = service.handle(exchange).await;
+        exchange = handle(exchange, service).await?;
         if !exchange.inner.answered && exchange.respond(Response::text(500, reason(500))).await.is_err() {
-            return (exchange, Next::Close);
+            return Some((exchange, Next::Close));
+        }
+        if exchange.inner.cut {
+            exchange.inner.down.socket.reset();
+            return Some((exchange, Next::Close));
         }
         exchange.inner.buffered = None;
-        if !exchange.inner.keep_alive {
+        if !exchange.inner.keep_alive || exchange.inner.down.streamed == Streamed::Partly {
             linger(&mut exchange).await;
-            return (exchange, Next::Close);
+            return Some((exchange, Next::Close));
         }
         if !exchange.inner.down.decoder.is_done() && discard(&mut exchange).await.is_err() {
-            return (exchange, Next::Close);
+            return Some((exchange, Next::Close));
         }
         // Between requests, and only there, a grown buffer is given back.
         exchange.inner.trim();
     }
+}
+
+/// Has the service answer. A panic in it is one request's error: what it held comes back, and the connection ends with it.
+async fn handle<S: Service>(exchange: Exchange, service: &S) -> Option<Exchange> {
+    let shared = Rc::clone(&exchange.inner.down.shared);
+    let mut work = pin!(service.handle(exchange));
+    let handled = poll_fn(|cx| match shared.rescue.run(|| work.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(rescued) => Poll::Ready(Err(rescued)),
+    });
+    handled
+        .await
+        .or_else(|rescued| {
+            Stats::add(&shared.stats.panics);
+            tracing::error!("a request's handler panicked");
+            let mut exchange = rescued.ok_or(())?;
+            exchange.inner.down.broken = true;
+            exchange.inner.keep_alive = false;
+            Ok::<_, ()>(exchange)
+        })
+        .ok()
 }
 
 async fn wait_for_head(exchange: &mut Exchange) -> Wait {
@@ -248,6 +278,9 @@ impl Inner {
     /// not short.
     fn trim(&mut self) {
         let Some(lease) = &mut self.down.lease else { return };
+        // A buffer that grew and went, with a call that was not kept, is paid for no longer.
+        let grown = [&self.down.rx, &self.up_rx].map(|buffer| buffer.size().saturating_sub(BUFFER_LEAST) as u64);
+        lease.shrink_to(ACTIVE_BYTES + grown.into_iter().sum::<u64>());
         if lease.bytes() > ACTIVE_BYTES && self.down.rx.bytes.is_empty() {
             let Shared { budget, config, .. } = &*self.down.shared;
             let scarce = budget.room(config.holder) < budget.limits().floor(config.holder) / 4;

@@ -13,7 +13,7 @@ use std::{
 use tidegate_base::{Budget, Holder};
 use tokio::sync::Notify;
 
-use super::HeadLimits;
+use super::{HeadLimits, exchange::Rescue};
 
 /// Limits and times of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Stats {
     /// Requests and connections refused because no memory was free.
     pub no_memory: AtomicU64,
     pub timeouts: AtomicU64,
+    /// Requests whose handler panicked.
+    pub panics: AtomicU64,
 }
 
 impl Stats {
@@ -102,11 +104,12 @@ pub struct Shared {
     pub(crate) budget: Budget,
     pub(crate) stats: Arc<Stats>,
     pub(crate) drain: Drain,
+    pub(crate) rescue: Rescue,
 }
 
 impl Shared {
     pub fn new(config: Config, budget: Budget) -> Rc<Self> {
-        Rc::new(Self { config, budget, stats: Arc::default(), drain: Drain::default() })
+        Rc::new(Self { config, budget, stats: Arc::default(), drain: Drain::default(), rescue: Rescue::default() })
     }
 
     pub fn config(&self) -> &Config {

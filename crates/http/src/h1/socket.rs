@@ -65,6 +65,15 @@ impl Socket {
         }
     }
 
+    /// Has the close of the socket, which is to come, say that what was sent is not all. On a unix socket it cannot.
+    pub(crate) fn reset(&self) {
+        if let Socket::Tcp(stream) = self
+            && let Err(error) = stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "a connection that is cut ends as if it were whole");
+        }
+    }
+
     /// Says to the other side that no more comes.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

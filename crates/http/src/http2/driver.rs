@@ -9,7 +9,7 @@ use std::{
 
 use bytes::BytesMut;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::{RecvStream, server};
+use h2::{Ping, PingPong, RecvStream, server};
 use http::{Request, Response};
 use tidegate_base::{Holder, clock};
 use tokio::{
@@ -39,8 +39,6 @@ const SEND_BUFFER: usize = 32 << 10;
 const DATA_FRAME_BUDGET: usize = 1 << 20;
 /// Tokens up to this are part of what a stream is charged; longer ones are leased.
 const TOKEN_FREE: usize = 128;
-/// A socket that takes nothing for this long, while answers of others wait for the bytes it holds, is closed.
-const BLOCKED_MAX: Duration = Duration::from_secs(20);
 /// A client that does not finish the exchange of settings is not kept.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -62,13 +60,14 @@ where
         .max_pending_accept_reset_streams(streams_max as usize)
         .max_concurrent_reset_streams(streams_max as usize)
         .max_local_error_reset_streams(None);
-    let meter = Rc::new(Meter { allowance: Cell::new(usize::MAX), blocked: Cell::new(false) });
+    let meter = Rc::new(Meter { allowance: Cell::new(usize::MAX), blocked: Cell::new(false), heard: Cell::new(false) });
     let wire = Wire::new(io, first, Rc::clone(&meter), Rc::clone(&conn.local));
     let handshake = tokio::time::timeout(HANDSHAKE_MAX, builder.handshake::<_, Chunk>(wire));
-    let Ok(Ok(h2)) = handshake.await else { return };
-    let calls = FuturesUnordered::new();
+    let Ok(Ok(mut h2)) = handshake.await else { return };
+    let (ping, calls) = (h2.ping_pong(), FuturesUnordered::new());
     let mut driver = Driver {
         h2,
+        ping,
         conn: Rc::clone(&conn),
         service,
         calls,
@@ -76,6 +75,8 @@ where
         stream_window: WINDOW,
         draining: false,
         blocked: None,
+        quiet: Box::pin(tokio::time::sleep(conn.local.net.times.ping_after)),
+        asked: false,
     };
     let mut drain = pin!(conn.local.drained());
     poll_fn(|cx| {
@@ -84,13 +85,17 @@ where
             driver.h2.graceful_shutdown();
         }
         meter.allowance.set(READ_PER_TURN);
-        if driver.turn(cx).is_ready() { Poll::Ready(()) } else { driver.poll_blocked(meter.blocked.get(), cx) }
+        if driver.turn(cx).is_ready() || driver.poll_quiet(&meter.heard, cx).is_ready() {
+            return Poll::Ready(());
+        }
+        driver.poll_blocked(meter.blocked.get(), cx)
     })
     .await;
 }
 
 struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
     h2: server::Connection<Wire<T>, Chunk>,
+    ping: Option<PingPong>,
     conn: Rc<Conn>,
     service: Rc<dyn Service>,
     calls: FuturesUnordered<CallTask>,
@@ -98,8 +103,12 @@ struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
     window: u32,
     stream_window: u32,
     draining: bool,
-    /// Since when the socket takes nothing, as a timer of [`BLOCKED_MAX`].
+    /// Since when the socket takes nothing, as a timer.
     blocked: Option<Pin<Box<Sleep>>>,
+    /// When to look whether the client said anything.
+    quiet: Pin<Box<Sleep>>,
+    /// It was asked whether it is there.
+    asked: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
@@ -157,13 +166,45 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.blocked = None;
             return Poll::Pending;
         }
-        let timer = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(BLOCKED_MAX)));
+        let most = self.conn.local.net.times.blocked;
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(most)));
         while timer.as_mut().poll(cx).is_ready() {
             if self.conn.answers.used() > 0 && self.conn.local.net.answers.waiting() > 0 {
                 tracing::info!(peer = %self.conn.peer, "a connection that takes no answers is closed: others need the bytes");
                 return Poll::Ready(());
             }
-            timer.as_mut().reset((clock::now() + BLOCKED_MAX).into());
+            timer.as_mut().reset((clock::now() + most).into());
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the client is gone: it said nothing for long, nor when it was asked.
+    fn poll_quiet(&mut self, heard: &Cell<bool>, cx: &mut Context<'_>) -> Poll<()> {
+        let times = &self.conn.local.net.times;
+        if self.asked && heard.take() {
+            self.asked = false;
+            self.quiet.as_mut().reset((clock::now() + times.ping_after).into());
+        }
+        while self.quiet.as_mut().poll(cx).is_ready() {
+            let wait = match (heard.take(), self.asked) {
+                (false, true) => {
+                    tracing::info!(peer = %self.conn.peer, "a connection is closed: its client does not answer");
+                    return Poll::Ready(());
+                }
+                (true, _) => times.ping_after,
+                (false, false) => {
+                    // An answer is heard as any other byte. `h2` wants it fetched before it asks again; where it refuses
+                    // to, the last question is still open.
+                    if let Some(ping) = &mut self.ping {
+                        let answered = ping.poll_pong(cx).is_ready();
+                        let sent = ping.send_ping(Ping::opaque()).is_ok();
+                        tracing::trace!(peer = %self.conn.peer, answered, sent, "a quiet client is asked");
+                    }
+                    self.asked = true;
+                    times.ping_timeout
+                }
+            };
+            self.quiet.as_mut().reset((clock::now() + wait).into());
         }
         Poll::Pending
     }

@@ -1,15 +1,19 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, server::SendResponse};
+use tidegate_base::clock;
 
 use super::{Conn, inbox::Inbox, outbox::Outbox};
-use crate::grpc::{Chunk, Code, Gone, PREFIX_LEN, Status};
+use crate::{
+    grpc::{Chunk, Code, Gone, PREFIX_LEN, Status},
+    h1::Timer,
+};
 
 /// One stream, shared by the call that answers it and by the task that watches over the call.
 pub(crate) struct Exchange {
@@ -19,6 +23,16 @@ pub(crate) struct Exchange {
     deadline: Option<Instant>,
     /// A message of it waits for its lease.
     waits: Cell<bool>,
+    /// It had bytes of the answers' holder, and may have some still.
+    leased: Cell<bool>,
+    stall: RefCell<Stall>,
+}
+
+/// A wait for the client's window.
+#[derive(Default)]
+struct Stall {
+    since: Option<Instant>,
+    timer: Timer,
 }
 
 /// Result of waiting for bytes of the client.
@@ -38,7 +52,8 @@ impl Exchange {
         deadline: Option<Instant>,
     ) -> Self {
         let (inbox, outbox) = (RefCell::new(Inbox::new(body)), RefCell::new(Outbox::new(respond)));
-        Self { conn, inbox, outbox, deadline, waits: Cell::new(false) }
+        let (leased, stall) = (Cell::new(false), RefCell::default());
+        Self { conn, inbox, outbox, deadline, waits: Cell::new(false), leased, stall }
     }
 
     pub(crate) fn conn(&self) -> &Conn {
@@ -98,10 +113,43 @@ impl Exchange {
     pub(crate) fn poll_room(&self, want: usize, cx: &mut Context<'_>) -> Poll<Result<usize, Gone>> {
         let mut outbox = self.outbox.borrow_mut();
         let room = outbox.poll_room(want, cx);
-        if room.is_pending() {
-            keep(&mut outbox.waiter, cx.waker());
+        let mut stall = self.stall.borrow_mut();
+        if room.is_ready() {
+            stall.since = None;
+            return room;
         }
-        room
+        keep(&mut outbox.waiter, cx.waker());
+        if self.leased.get() && self.poll_stalled(&mut stall, cx).is_ready() {
+            outbox.reset(Reason::ENHANCE_YOUR_CALM, Code::ResourceExhausted);
+            return Poll::Ready(Err(Gone));
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the client takes nothing of this answer and others wait for the bytes that it may hold.
+    fn poll_stalled(&self, stall: &mut Stall, cx: &mut Context<'_>) -> Poll<()> {
+        let net = &self.conn.local.net;
+        loop {
+            let since = *stall.since.get_or_insert_with(clock::now);
+            ready!(stall.timer.poll(cx, since + net.times.blocked));
+            if self.conn.answers.used() > 0 && net.answers.waiting() + net.requests.waiting() > 0 {
+                tracing::info!(peer = %self.conn.peer, "an answer that is not taken is given up: others need the bytes");
+                return Poll::Ready(());
+            }
+            stall.since = None;
+        }
+    }
+
+    pub(crate) fn set_leased(&self) {
+        self.leased.set(true);
+    }
+
+    pub(crate) fn has_room(&self, len: usize) -> Result<bool, Gone> {
+        self.outbox.borrow_mut().has_room(len)
+    }
+
+    pub(crate) fn give_room_back(&self) -> usize {
+        self.outbox.borrow_mut().give_room_back()
     }
 
     pub(crate) fn send(&self, chunk: Chunk) -> Result<(), Gone> {

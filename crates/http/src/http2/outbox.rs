@@ -71,6 +71,21 @@ impl Outbox {
         }
     }
 
+    /// Whether the client's windows take `len` bytes at once.
+    pub(super) fn has_room(&mut self, len: usize) -> Result<bool, Gone> {
+        let stream = self.open()?;
+        stream.reserve_capacity(len);
+        Ok(stream.capacity() >= len)
+    }
+
+    /// Gives back the window that is assigned and not used, and says how much it was.
+    pub(super) fn give_room_back(&mut self) -> usize {
+        let Side::Open(stream) = &mut self.side else { return 0 };
+        let room = stream.capacity();
+        stream.reserve_capacity(0);
+        room
+    }
+
     pub(super) fn send(&mut self, chunk: Chunk) -> Result<(), Gone> {
         let boundary = self.boundary.after(&chunk);
         match self.open()?.send_data(chunk, false) {

@@ -17,6 +17,8 @@ pub(super) struct Meter {
     pub(super) allowance: Cell<usize>,
     /// The socket did not take what was last offered.
     pub(super) blocked: Cell<bool>,
+    /// Something was read since the driver looked.
+    pub(super) heard: Cell<bool>,
 }
 
 /// What `h2` reads and writes through: replays bytes that were read already, counts, and lets a connection read only so
@@ -61,6 +63,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         let done = Pin::new(&mut self.io).poll_read(cx, buf);
         let count = buf.filled().len() - before;
         self.meter.allowance.set(allowed.saturating_sub(count));
+        self.meter.heard.set(self.meter.heard.get() | (count > 0));
         self.local.stats().bytes_in.add(count as u64);
         done
     }

@@ -113,8 +113,12 @@ async fn exchange(
     // One connection a question: the server need not keep it. The option goes in front of the empty line.
     tx.truncate(tx.len() - 2);
     tx.extend_from_slice(b"Connection: close\r\n\r\n");
-    stream.write_all(&tx).await.map_err(io("send the request"))?;
-    stream.write_all(&body).await.map_err(io("send the request"))?;
+    // A server that refuses the request may answer and close before it has read all of it: what it says counts.
+    let sent = async {
+        stream.write_all(&tx).await?;
+        stream.write_all(&body).await
+    };
+    let sent = sent.await;
     let mut socket = Socket::Tcp(stream);
     let (mut scanner, mut rx, mut headers) = (Scanner::default(), BytesMut::new(), Headers::new());
     let answer = loop {
@@ -122,14 +126,21 @@ async fn exchange(
             let answer = parse_response(rx.get(start..end).unwrap_or_default(), head.method, &mut headers)?;
             rx.advance(end);
             if answer.status >= 200 {
-                break answer;
+                break Some(answer);
             }
             scanner = Scanner::default();
             continue;
         }
-        if read(&mut socket, &mut rx).await? == 0 {
-            return Err(ClientError::NoAnswer);
+        match (read(&mut socket, &mut rx).await, &sent) {
+            (Ok(1..), _) => {}
+            (Ok(0), Ok(())) => return Err(ClientError::NoAnswer),
+            (Err(error), Ok(())) => return Err(error),
+            (_, Err(_)) => break None,
         }
+    };
+    let Some(answer) = answer else {
+        sent.map_err(io("send the request"))?;
+        return Err(ClientError::NoAnswer);
     };
     let body = read_body(&mut socket, &mut rx, answer.decoder, body_max).await?;
     Ok(Answer { status: answer.status, headers, body })

@@ -1,8 +1,12 @@
 //! Where an upstream is.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A server's URL, and the addresses its name stands for.
@@ -10,12 +14,20 @@ use std::{
 pub struct Endpoint {
     /// Host and port as the URL has them: the `Host` header where the server's is wanted.
     authority: String,
-    host: String,
-    port: u16,
     /// Path of the URL, put before each request's path as it is; without a `/` alone.
     base: String,
     literal: bool,
-    addresses: RwLock<Arc<[SocketAddr]>>,
+    addresses: Arc<Addresses>,
+}
+
+/// A host and a port, and the addresses they stand for. Endpoints of the same name can share it.
+#[derive(Debug)]
+pub struct Addresses {
+    /// In lower case.
+    host: String,
+    port: u16,
+    found: RwLock<Arc<[SocketAddr]>>,
+    tried: AtomicBool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,11 +72,14 @@ impl Endpoint {
         }
         Ok(Self {
             authority: authority.to_owned(),
-            host: host.to_owned(),
-            port,
             base: if path == "/" { String::new() } else { path.to_owned() },
             literal: literal.is_some(),
-            addresses: RwLock::new(literal.map(|ip| SocketAddr::new(ip, port)).into_iter().collect()),
+            addresses: Arc::new(Addresses {
+                host: host.to_ascii_lowercase(),
+                port,
+                found: RwLock::new(literal.map(|ip| SocketAddr::new(ip, port)).into_iter().collect()),
+                tried: AtomicBool::new(literal.is_some()),
+            }),
         })
     }
 
@@ -82,7 +97,17 @@ impl Endpoint {
     }
 
     pub fn addresses(&self) -> Arc<[SocketAddr]> {
-        Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
+        self.addresses.get()
+    }
+
+    pub fn shared(&self) -> &Arc<Addresses> {
+        &self.addresses
+    }
+
+    /// Takes the addresses of another endpoint of this name for its own.
+    pub fn share(&mut self, addresses: Arc<Addresses>) {
+        debug_assert_eq!(self.addresses.name(), addresses.name());
+        self.addresses = addresses;
     }
 
     /// Looks the name up and keeps what it finds; keeps the old addresses when nothing is found. Blocks: not for an I/O
@@ -91,14 +116,42 @@ impl Endpoint {
     /// # Errors
     /// What the system's resolver says.
     pub fn resolve(&self) -> std::io::Result<()> {
-        if self.literal {
-            return Ok(());
+        if self.literal { Ok(()) } else { self.addresses.resolve() }
+    }
+}
+
+impl Addresses {
+    /// Host in lower case, and port.
+    pub fn name(&self) -> (String, u16) {
+        (self.host.clone(), self.port)
+    }
+
+    pub fn get(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.found.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it was looked up, with success or not.
+    pub fn was_tried(&self) -> bool {
+        self.tried.load(Ordering::Acquire)
+    }
+
+    /// As [`Endpoint::resolve`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve(&self) -> std::io::Result<()> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect::<Arc<[SocketAddr]>>);
+        if let Some(found) = found.as_ref().ok().filter(|found| !found.is_empty()) {
+            *self.found.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(found);
         }
-        let found: Arc<[SocketAddr]> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
-        if !found.is_empty() {
-            *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = found;
-        }
-        Ok(())
+        self.tried.store(true, Ordering::Release);
+        found.map(drop)
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 

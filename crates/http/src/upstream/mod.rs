@@ -15,6 +15,6 @@ mod upload;
 
 pub use call::Call;
 pub use client::{Answer, Client, ClientError};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Addresses, Endpoint, EndpointError};
 pub use pool::{PoolLimits, Pools};
 pub use send::{Outgoing, SendError, send};

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     h1::{
         Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner, Socket,
-        hop_by_hop, parse_response, put_decimal,
+        Streamed, hop_by_hop, parse_response, put_decimal,
     },
     message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
 };
@@ -65,6 +65,10 @@ pub enum SendError {
     ClientGone,
     #[error("the request's body cannot be read: {0}")]
     ClientBody(BodyError),
+    #[error("tunnels are not made")]
+    Tunnel,
+    #[error("the request's body went to another server and was not kept")]
+    BodyGone,
     #[error("the answer is larger than the limit")]
     TooLarge,
     #[error("no memory is free for the answer")]
@@ -81,6 +85,13 @@ pub enum SendError {
 /// [`SendError`].
 pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange) -> Result<Response, SendError> {
     let inner = &mut *exchange.inner;
+    // A tunnel would go into the pool as a connection like others, and the next client's request into the tunnel.
+    if inner.head.method == Method::Connect {
+        return Err(SendError::Tunnel);
+    }
+    if inner.down.streamed != Streamed::Not {
+        return Err(SendError::BodyGone);
+    }
     let length = match (&inner.buffered, inner.down.decoder) {
         (Some((bytes, _)), _) => Length::Known(bytes.len() as u64),
         (None, Decoder::Done) => Length::Known(0),
@@ -107,6 +118,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
             Upload::Whole { head: tx, body }
         } else {
             let framing = if length == Length::Unknown { Framing::Chunked } else { Framing::Plain };
+            inner.down.streamed = Streamed::Partly;
             Upload::Stream(Relay::new(tx, framing))
         };
         let mut rx = std::mem::take(&mut inner.up_rx);
@@ -151,7 +163,11 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
     let addresses = out.endpoint.addresses();
     let (mut last, until) = (SendError::NoAddress, clock::now() + CONNECT_TIMEOUT);
     let until = out.deadline.map_or(until, |deadline| deadline.min(until));
-    for address in addresses.iter() {
+    for (index, address) in addresses.iter().enumerate() {
+        // Each address has its part of the time that is left, so that one which swallows everything does not hide the others.
+        let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        let now = clock::now();
+        let until = now + until.saturating_duration_since(now) / left;
         let mut connecting = std::pin::pin!(TcpStream::connect(*address));
         let made = poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(made) => Poll::Ready(Some(made)),
@@ -167,7 +183,7 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
             }
             Some(Err(error)) => last = SendError::Connect(error.kind()),
             None if out.deadline.is_some_and(|deadline| deadline <= until) => return Err(SendError::Timeout),
-            None => return Err(SendError::Connect(std::io::ErrorKind::TimedOut)),
+            None => last = SendError::Connect(std::io::ErrorKind::TimedOut),
         }
     }
     Err(last)
@@ -177,7 +193,10 @@ fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Len
     tx.reserve(128 + head.headers.raw().len() + out.endpoint.base().len());
     tx.extend_from_slice(head.method_text());
     tx.extend_from_slice(b" ");
-    tx.extend_from_slice(out.endpoint.base().as_bytes());
+    // `*` asks about the server as a whole and has no place below a path.
+    if head.path() != b"*" {
+        tx.extend_from_slice(out.endpoint.base().as_bytes());
+    }
     tx.extend_from_slice(head.path());
     if !head.query().is_empty() {
         tx.extend_from_slice(b"?");

@@ -8,7 +8,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
-    h1::{Downstream, Relay, Socket},
+    h1::{Downstream, Relay, Socket, Streamed},
     message::BodyError,
 };
 
@@ -83,6 +83,7 @@ impl Upload {
                 }
                 ready!(relay.poll_write(cx, socket, &mut down.rx.bytes)).map_err(|_| UploadError::Upstream)?;
                 if relay.ended() {
+                    down.streamed = Streamed::Whole;
                     break;
                 }
             },

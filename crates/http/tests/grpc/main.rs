@@ -6,4 +6,5 @@ mod admission;
 mod answers;
 mod connections;
 mod messages;
+mod patience;
 mod support;

@@ -8,7 +8,7 @@ use h2::{RecvStream, SendStream, client};
 use http::{HeaderMap, Request, StatusCode};
 use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 use tidegate_http::{
-    conn::{Address, Drain, Listener, Net, Served, Serving},
+    conn::{Address, Drain, Listener, Net, Served, Serving, Times},
     grpc::{Accept, Call, Chunk, Code, Service, Status, prefix},
     io::Threads,
 };
@@ -35,12 +35,20 @@ impl Server {
         Self::on(Listener::bind_tcp("127.0.0.1:0").unwrap(), change)
     }
 
+    pub(crate) fn with_times(times: Times) -> Self {
+        Self::all(Listener::bind_tcp("127.0.0.1:0").unwrap(), |_| {}, times)
+    }
+
     pub(crate) fn on(listener: Listener, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::all(listener, change, Times::default())
+    }
+
+    fn all(listener: Listener, change: impl FnOnce(&mut Limits), times: Times) -> Self {
         let mut limits = Limits::new(ByteSize::mib(256), Profile::Store).unwrap();
         change(&mut limits);
         let budget = Budget::new(limits);
         let (threads, drain) = (Threads::start(2, "io").unwrap(), Drain::new());
-        let net = Net::new(&threads.handle(), budget.clone(), drain.clone()).unwrap();
+        let net = Net::with_times(&threads.handle(), budget.clone(), drain.clone(), times).unwrap();
         let address = listener.address().clone();
         let served = |_| Served { grpc: Some(Rc::new(Tests)), http1: Some(Rc::new(super::connections::Lines)) };
         let serving = net.listen(listener, served).unwrap();
@@ -77,6 +85,7 @@ impl Server {
     pub(crate) async fn stop(self) {
         self.drain.start(Duration::from_secs(20));
         self.serving.finished().await;
+        self.net.finished().await;
         self.threads.stop();
         assert!(self.budget.usage().iter().all(|usage| usage.used == 0), "{:?}", self.budget);
         assert_eq!(self.budget.pool_used(), 0);
@@ -116,7 +125,17 @@ impl Client {
     where
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (h2, connection) = client::Builder::new().data_frame_budget(1 << 24).handshake(io).await.unwrap();
+        Self::with_window(io, (1 << 16) - 1).await
+    }
+
+    /// A client whose streams begin with this window.
+    pub(crate) async fn with_window<T>(io: T, window: u32) -> Self
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = client::Builder::new();
+        let (h2, connection) =
+            builder.data_frame_budget(1 << 24).initial_window_size(window).handshake(io).await.unwrap();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 eprintln!("client: {error}");

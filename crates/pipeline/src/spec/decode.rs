@@ -59,7 +59,7 @@ impl Walk<'_> {
             self.report.problems.add(path, "is nested too deeply");
             return Value::Null;
         }
-        if !self.right_type(value, schema, path) {
+        if self.report.problems.is_full() || !self.right_type(value, schema, path) {
             return Value::Null;
         }
         match value {

@@ -16,12 +16,19 @@ pub struct Problems(Vec<Problem>);
 
 /// Most problems that are kept: a spec with more of them has one cause.
 const PROBLEMS_MAX: usize = 100;
+/// Longest path and message of one. Both may repeat what the spec says, which may be a megabyte.
+const TEXT_BYTES_MAX: usize = 256;
 
 impl Problems {
     pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        if self.0.len() < PROBLEMS_MAX {
-            self.0.push(Problem { field: field.into(), message: message.into() });
+        if !self.is_full() {
+            self.0.push(Problem { field: cut(field.into()), message: cut(message.into()) });
         }
+    }
+
+    /// Whether further problems are not kept, so that nobody need look for them.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= PROBLEMS_MAX
     }
 
     /// Adds a problem unless `good`.
@@ -76,13 +83,22 @@ pub struct Report {
 impl Report {
     pub fn warn(&mut self, field: &str, message: &str) {
         if self.warnings.len() < PROBLEMS_MAX {
-            self.warnings.push(format!("{field}: {message}"));
+            self.warnings.push(format!("{}: {}", start(field), start(message)));
         }
     }
 }
 
-/// `base.key`, `base[0]`, or either alone.
+fn start(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default()
+}
+
+fn cut(text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX { start(&text).to_owned() } else { text }
+}
+
+/// `base.key`, `base[0]`, or either alone. Cut when it is long, so that a deep or long path costs its children nothing.
 pub(crate) fn join(base: &str, key: &str) -> String {
+    let (base, key) = (start(base), start(key));
     match (base, key) {
         ("", _) => key.to_owned(),
         (_, "") => base.to_owned(),

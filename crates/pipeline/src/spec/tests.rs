@@ -117,3 +117,28 @@ fn names_have_letters_digits_and_four_signs() {
         assert_eq!(is_url_name(name), good, "{name}");
     }
 }
+
+#[test]
+fn what_is_told_of_a_spec_is_short_however_long_its_keys_are() {
+    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    struct Settings {
+        #[allow(dead_code, reason = "it is only checked")]
+        parts: std::collections::BTreeMap<String, Part>,
+    }
+    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    struct Part {
+        #[allow(dead_code, reason = "it is only checked")]
+        count: u32,
+    }
+    let long = "\u{fc}".repeat(100_000);
+    let mut part = serde_json::Map::new();
+    for number in 0..1000 {
+        part.insert(format!("u{number}{long}").split_at(2000).0.to_owned(), serde_json::json!(1));
+    }
+    let spec = serde_json::json!({"parts": {long: part}});
+    let mut report = Report::default();
+    assert!(decode::<Settings>(&spec, "", &[], &mut report).is_none());
+    let told: usize = report.warnings.iter().map(String::len).sum();
+    let wrong: usize = report.problems.iter().map(|problem| problem.field.len() + problem.message.len()).sum();
+    assert!(report.warnings.len() == 100 && told + wrong < 100_000, "{told} {wrong}");
+}

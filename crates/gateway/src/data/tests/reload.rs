@@ -5,6 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -220,4 +221,75 @@ fn validation_finds_every_problem_and_builds_nothing() {
     let warned = json!({"PORT": 80, "cacheSize": 5, "unknown": 1});
     assert_eq!(fields("HTTPServer", warned).len(), 3, "warnings, and no problem");
     assert_eq!(fields("Nothing", json!({})), ["kind"]);
+}
+
+#[test]
+fn a_raised_limit_of_connections_takes_effect_at_once() {
+    let mut gateway = Gateway::with_filter(json!({"name": "m", "kind": "Mock", "rules": [{"match": {}, "code": 201}]}));
+    let limited = |limit: u32| {
+        let mut spec = server(0, "p");
+        spec["maxConnections"] = json!(limit);
+        spec
+    };
+    gateway.set("s", "HTTPServer", limited(1));
+    gateway.apply_all();
+    let ask = |stream: &mut TcpStream| stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut first = connect(gateway.address());
+    ask(&mut first);
+    read_until(&mut first, "\r\n\r\n");
+    let mut others: Vec<TcpStream> = (0..4).map(|_| connect(gateway.address())).collect();
+    others.iter_mut().for_each(ask);
+    // An edit of anything else counts the connections that are there.
+    let mut spec = limited(1);
+    spec["keepAliveTimeout"] = json!("33s");
+    gateway.set("s", "HTTPServer", spec);
+    gateway.apply_all();
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(gateway.plane.counters()["s"].requests, 1);
+    gateway.set("s", "HTTPServer", limited(5));
+    gateway.apply_all();
+    for stream in &mut others {
+        assert_eq!(status(&read_until(stream, "\r\n\r\n")), 201);
+    }
+}
+
+#[test]
+fn an_edit_of_a_pipeline_keeps_the_addresses_of_its_names() {
+    let address = upstream(|_| ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend".into(), Then::Keep));
+    let url = format!("http://localhost:{}", address.port());
+    let mut gateway = Gateway::with_proxy(address, json!({}));
+    for round in 1..200 {
+        let pool = json!({"servers": [{"url": url}], "timeout": format!("{round}s")});
+        gateway.set("p", "Pipeline", json!({"filters": [{"name": "proxy", "kind": "Proxy", "pools": [pool]}]}));
+        gateway.apply_all();
+        assert_eq!(gateway.status("/"), 200, "right after edit {round}");
+    }
+}
+
+#[test]
+fn a_drain_finishes_what_was_asked_and_its_end_can_be_waited_for() {
+    let (go, gone) = std::sync::mpsc::sync_channel::<()>(1);
+    let gone = std::sync::Mutex::new(gone);
+    let address = upstream(move |_| {
+        gone.lock().unwrap().recv().unwrap();
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend".into(), Then::Keep)
+    });
+    let gateway = Gateway::with_proxy(address, json!({}));
+    let target = gateway.address();
+    let mut idle = connect(target);
+    let mut busy = connect(target);
+    busy.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    while gateway.plane.counters()["s"].requests == 0 {
+        thread::yield_now();
+    }
+    gateway.plane.drain();
+    assert!(TcpStream::connect(target).is_err());
+    assert_eq!(read_all(&mut idle), "");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut finished = Box::pin(gateway.plane.finished());
+    assert!(futures_util::FutureExt::now_or_never(&mut finished).is_none());
+    go.send(()).unwrap();
+    let answer = read_all(&mut busy);
+    assert!(status(&answer) == 200 && body(&answer) == "end", "{answer}");
+    runtime.block_on(finished);
 }

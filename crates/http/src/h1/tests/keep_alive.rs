@@ -133,8 +133,12 @@ fn a_drain_ends_idle_connections_at_once_and_busy_ones_after_their_answer() {
 #[test]
 fn a_panic_ends_its_own_connection_alone() {
     run(|budget| async move {
-        let (address, _shared) = start(Echo, Config::default(), &budget).await;
-        assert_eq!(talk(address, &[b"GET /panic HTTP/1.1\r\nHost: h\r\n\r\n"]).await, "");
+        let (address, shared) = start(Echo, Config::default(), &budget).await;
+        let answer =
+            talk(address, &[b"GET /panic HTTP/1.1\r\nHost: h\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n"]).await;
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        assert_eq!(shared.stats().panics.load(std::sync::atomic::Ordering::Relaxed), 1);
         assert!(talk(address, &[b"GET /a HTTP/1.0\r\n\r\n"]).await.ends_with("GET /a []"));
     });
 }

@@ -14,7 +14,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Config, Handler, Request, Shared, Simple, serve};
+use super::{Config, Handler, Request, Service, Shared, Simple, serve};
 use crate::message::{Body, Method, Response};
 
 pub(crate) fn budget() -> Budget {
@@ -70,10 +70,15 @@ impl Handler for Echo {
 
 /// Starts a server; its connections live until the test ends.
 pub(crate) async fn start<H: Handler>(handler: H, config: Config, budget: &Budget) -> (SocketAddr, Rc<Shared>) {
+    start_service(Simple(handler), config, budget).await
+}
+
+/// As [`start`], of any service.
+pub(crate) async fn start_service<S: Service>(service: S, config: Config, budget: &Budget) -> (SocketAddr, Rc<Shared>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shared = Shared::new(config, budget.clone());
-    let (service, mine) = (Rc::new(Simple(handler)), Rc::clone(&shared));
+    let (service, mine) = (Rc::new(service), Rc::clone(&shared));
     tokio::task::spawn_local(async move {
         while let Ok((stream, peer)) = listener.accept().await {
             stream.set_nodelay(true).unwrap();
