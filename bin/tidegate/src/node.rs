@@ -12,6 +12,10 @@ use tidegate_member::{
     Config, DataDir, DataDirError, Handle, Identity, Member, StartError, bootstrap_member_id, cluster_id,
 };
 use tidegate_rocks::{RocksEngine, Settings};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::store::{Address, StoreConfig, Url};
 
@@ -48,6 +52,7 @@ pub(crate) struct Node {
     member: Member<RocksEngine>,
     threads: Threads,
     drain: Drain,
+    signals: Signals,
 }
 
 impl Node {
@@ -55,6 +60,7 @@ impl Node {
     pub(crate) fn start(config: &StoreConfig, profile: Profile) -> Result<Self, NodeError> {
         let limits = Limits::new(config.memory_budget, profile)?;
         let budget = Budget::new(limits);
+        let mut signals = Signals::new().map_err(NodeError::Signals)?;
         // Ports first: a second process must not touch the data before it finds out that it is one.
         let clients = bind(&config.listen_client)?;
         let peers = bind(&config.listen_peer)?;
@@ -103,13 +109,23 @@ impl Node {
         let drain = Drain::new();
         let net = Net::new(&io, budget.clone(), drain.clone())?;
 
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let (tell, told) = tokio::sync::oneshot::channel();
         let waiting = handle.clone();
         io.spawn(0, move || async move {
             // The receiver waits below; if it is gone the process ends anyway.
             tell.send(waiting.ready().await).ok();
         })?;
-        told.recv().unwrap_or_else(|_| Err("the member stopped".to_owned())).map_err(NodeError::NotReady)?;
+        let ready = signals.wait_unless(told, Duration::MAX);
+        let ready = match ready {
+            Some(Ok(ready)) => ready,
+            Some(Err(_)) => Err("the member stopped".to_owned()),
+            None => Err("ended by a signal before it was ready".to_owned()),
+        };
+        if let Err(why) = ready {
+            member.stop();
+            threads.stop();
+            return Err(NodeError::NotReady(why));
+        }
 
         for listener in peers {
             net.listen(listener, |_| Served::default())?;
@@ -128,33 +144,62 @@ impl Node {
             tracing::info!(address, "serving client traffic insecurely; this is strongly discouraged!");
             tracing::info!(address, "ready to serve client requests");
         }
-        Ok(Self { handle, net, budget, member, threads, drain })
+        Ok(Self { handle, net, budget, member, threads, drain, signals })
     }
 
     pub(crate) fn io(&self) -> io_threads::Handle {
         self.threads.handle()
     }
 
-    /// Waits for SIGTERM or SIGINT and stops in order; `before` runs once nothing new is accepted.
+    /// Waits for SIGTERM or SIGINT and stops in order; `before` runs once nothing new is accepted. A second signal cuts what
+    /// is still in flight.
     pub(crate) fn run_until_signal(self, before: impl FnOnce()) -> Result<(), NodeError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NodeError::Signals)?;
+        let Self { handle, net, member, threads, drain, mut signals, .. } = self;
+        signals.wait();
+        drain.start(GRACE);
+        before();
+        member.refuse();
+        signals.wait_unless(net.finished(), GRACE);
+        drop(handle);
+        member.stop();
+        threads.stop();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT, from before the node can be seen.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(entered);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    fn wait(&mut self) {
+        self.wait_unless(std::future::pending::<()>(), Duration::MAX);
+    }
+
+    /// What `work` came to; `None` when a signal came first, or `patience` was over.
+    fn wait_unless<T>(&mut self, work: impl Future<Output = T>, patience: Duration) -> Option<T> {
+        let Self { runtime, terminate, interrupt } = self;
         runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signals)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Signals)?;
             let name = tokio::select! {
+                done = tokio::time::timeout(patience, work) => return done.ok(),
                 _ = terminate.recv() => "terminated",
                 _ = interrupt.recv() => "interrupt",
             };
             tracing::info!(signal = name, "received signal; shutting down");
-            Ok::<(), NodeError>(())
-        })?;
-        self.drain.start(GRACE);
-        before();
-        self.member.stop();
-        self.threads.stop();
-        tracing::info!("stopped");
-        Ok(())
+            None
+        })
     }
 }
 

@@ -177,6 +177,11 @@ impl<E: Engine> Member<E> {
         Ok((member, handle))
     }
 
+    /// From now on nothing new is taken and streams end, while calls in flight get their answers.
+    pub fn refuse(&self) {
+        self.shared.stop();
+    }
+
     /// Stops in order: what is accepted is finished, what is applied is flushed. Blocks.
     pub fn stop(self) {
         self.shared.stop();

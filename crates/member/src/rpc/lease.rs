@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tidegate_api::{
     Error,
     pb::etcdserverpb::{
@@ -71,8 +72,13 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> An
     let accept = Accept { message_max: local.shared.config.message_bytes_max(), decode_cost: |_| 0 };
     let (mut incoming, mut out) = call.split(accept);
     out.room(1).await?; // the client waits for the head before it sends
+    let mut stopped = std::pin::pin!(local.shared.stopped());
     loop {
-        let message = match incoming.next().await {
+        let next = match select(std::pin::pin!(incoming.next()), &mut stopped).await {
+            Either::Left((next, _)) => next,
+            Either::Right(_) => Err(status(&Error::Stopped)),
+        };
+        let message = match next {
             Ok(Some(message)) => message,
             Ok(None) => {
                 out.finish(&Status::OK);

@@ -133,7 +133,8 @@ impl<E: Engine> Applier<E> {
     }
 
     fn apply_through(&mut self, up_to: LogIndex) {
-        while self.machine.applied().index < up_to {
+        // A member that stops finishes what somebody waits for; what it was about to apply again it will at its next start.
+        while self.machine.applied().index < up_to && !(self.origins.is_empty() && self.shared.is_stopping()) {
             self.machine.want_events(self.shared.watches.load(Ordering::SeqCst) > 0);
             let from = self.machine.applied().index.next();
             let entries = self
