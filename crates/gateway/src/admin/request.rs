@@ -86,8 +86,11 @@ mod tests {
 
     #[test]
     fn hosts_of_this_machine_are_addresses_and_localhost() {
-        let check = |host: &str| AdminRequest { host: host.to_owned(), ..AdminRequest::default() }.is_for_this_machine();
-        for host in ["", "localhost", "LocalHost:2381", "127.0.0.1", "127.0.0.1:2381", "[::1]", "[::1]:2381", "10.0.0.1:1"] {
+        let check =
+            |host: &str| AdminRequest { host: host.to_owned(), ..AdminRequest::default() }.is_for_this_machine();
+        for host in
+            ["", "localhost", "LocalHost:2381", "127.0.0.1", "127.0.0.1:2381", "[::1]", "[::1]:2381", "10.0.0.1:1"]
+        {
             assert!(check(host), "{host}");
         }
         for host in ["evil.test", "evil.test:2381", "localhost.evil.test", "127.0.0.1.evil.test:1", ":x", "[evil]:1"] {
