@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use tidegate_base::{Budget, Limits, LimitsError, Profile};
 use tidegate_http::{
-    conn::{Drain, Listener, Net, Served},
+    conn::{Drain, Listener, Net, Served, Times},
     h1::{self, Http1Service, Simple},
     io::{self as io_threads, SpawnError, Threads},
 };
@@ -107,7 +107,9 @@ impl Node {
         let io = threads.handle();
         let (member, handle) = Member::start(member_config, budget.clone(), data_dir, Arc::new(engine), &io)?;
         let drain = Drain::new();
-        let net = Net::new(&io, budget.clone(), drain.clone())?;
+        let (ping_after, ping_timeout) = (config.ping_after, config.ping_timeout);
+        let times = Times { ping_after, ping_timeout, ..Times::default() };
+        let net = Net::with_times(&io, budget.clone(), drain.clone(), times)?;
 
         let (tell, told) = tokio::sync::oneshot::channel();
         let waiting = handle.clone();

@@ -15,7 +15,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
 
@@ -163,6 +163,7 @@ impl Budget {
     /// that come back between the two are not missed.
     pub fn want_room(&self, holder: Holder) {
         self.0.account(holder).wanted.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     pub fn used(&self, holder: Holder) -> u64 {
@@ -224,7 +225,8 @@ impl Inner {
                     return true;
                 }
                 Err(now) => {
-                    self.pool_used.fetch_sub(borrow, Ordering::AcqRel);
+                    // Somebody may have been refused what was only borrowed for a moment.
+                    self.return_to_pool(borrow);
                     used = now;
                 }
             }
@@ -253,12 +255,16 @@ impl Inner {
         debug_assert!(before >= bytes, "{holder} gave back more than it had");
         let returned = over(before, account.floor) - over(before - bytes, account.floor);
         if returned > 0 {
-            self.pool_used.fetch_sub(returned, Ordering::AcqRel);
-            for other in &self.accounts {
-                other.wake();
-            }
+            self.return_to_pool(returned);
         } else {
             account.wake();
+        }
+    }
+
+    fn return_to_pool(&self, bytes: u64) {
+        if bytes > 0 {
+            self.pool_used.fetch_sub(bytes, Ordering::AcqRel);
+            self.accounts.iter().for_each(Account::wake);
         }
     }
 }

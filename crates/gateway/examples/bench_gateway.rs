@@ -2,11 +2,14 @@
 //!
 //! `bench_gateway PORT BACKEND_URL [ROUTES] [THREADS]`, for example `bench_gateway 23100 http://127.0.0.1:23000 1000`.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::fmt::Write;
 
 use serde_json::Value;
 use tidegate_base::{Budget, ByteSize, Limits, Profile};
-use tidegate_gateway::{data::DataPlane, objects::Plane};
+use tidegate_gateway::{
+    data::DataPlane,
+    objects::{Plane, Texts},
+};
 use tidegate_http::io::Threads;
 use tidegate_pipeline::Registry;
 
@@ -27,13 +30,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let objects = [("server", "HTTPServer", server), ("demo", "Pipeline", pipeline)];
     let objects = objects.into_iter().map(|(name, kind, yaml)| {
-        serde_yaml_ng::from_str::<Value>(&yaml).map(|spec| (name.to_owned(), (kind.to_owned(), spec)))
+        let mut spec = serde_yaml_ng::from_str::<Value>(&yaml)?;
+        (spec["name"], spec["kind"]) = (name.into(), kind.into());
+        Ok((name.to_owned(), spec.to_string().into()))
     });
-    let objects = objects.collect::<Result<BTreeMap<_, _>, _>>()?;
+    let texts = objects.collect::<Result<Texts, serde_yaml_ng::Error>>()?;
     let threads = Threads::start(threads, "io")?;
     let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server)?);
     let plane = DataPlane::new(threads.handle(), budget, Registry::new(tidegate_filters::KINDS))?;
-    for (name, status) in plane.apply(objects) {
+    for (name, status) in plane.apply(&texts) {
         if let Some(error) = status.error {
             return Err(format!("{name}: {error}").into());
         }

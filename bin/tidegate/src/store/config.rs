@@ -53,9 +53,15 @@ pub(crate) struct StoreConfig {
     pub(crate) txn_ops_max: usize,
     pub(crate) quota_bytes: i64,
     pub(crate) progress_every: Duration,
+    /// When quiet clients are asked whether they are there, and how long they have to answer.
+    pub(crate) ping_after: Duration,
+    pub(crate) ping_timeout: Duration,
     pub(crate) memory_budget: ByteSize,
     pub(crate) log_retention: ByteSize,
 }
+
+/// Longer than a process lives.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl StoreConfig {
     /// From arguments as `tidegate store` takes them, without the environment.
@@ -112,9 +118,14 @@ impl StoreConfig {
         }
         let advertise_peer: Vec<String> = texts(&urls(values, "initial-advertise-peer-urls", false)?);
         check_cluster(values, &name, &advertise_peer)?;
-        let progress_every = parse_duration(values.get("watch-progress-notify-interval"))
-            .and_then(|ns| u64::try_from(ns).ok())
-            .map(Duration::from_nanos)
+        let duration =
+            |flag| parse_duration(values.get(flag)).and_then(|ns| u64::try_from(ns).ok()).map(Duration::from_nanos);
+        // As in etcd, nobody is asked when one of the two is not positive.
+        let ping = |flag| duration(flag).filter(|every| !every.is_zero());
+        let (ping_after, ping_timeout) = ping("grpc-keepalive-interval")
+            .zip(ping("grpc-keepalive-timeout"))
+            .map_or((NEVER, NEVER), |(after, timeout)| (after.min(NEVER), timeout.min(NEVER)));
+        let progress_every = duration("watch-progress-notify-interval")
             .filter(|every| *every >= Duration::from_millis(100))
             .ok_or_else(|| ConfigError::Flag {
                 flag: "watch-progress-notify-interval",
@@ -138,6 +149,8 @@ impl StoreConfig {
             txn_ops_max: usize::try_from(positive(values, "max-txn-ops")?).unwrap_or(usize::MAX),
             quota_bytes: values.get("quota-backend-bytes").parse().expect("the flag was checked"),
             progress_every,
+            ping_after,
+            ping_timeout,
             memory_budget,
             log_retention: size("log-retention-bytes")?,
             name,

@@ -10,8 +10,8 @@ use super::{
     service::{Admin, VERSION_HEADER},
 };
 use crate::objects::{
-    ChangeError, DEFAULT_OWNER, Meter, OBJECT_BYTES, Problem, ReadError, Refusal, SYSTEM_KINDS, Spec, Stored,
-    read_json, read_text,
+    ChangeError, DEFAULT_OWNER, Meter, OBJECT_BYTES, Problem, ReadError, Refusal, SYSTEM_KINDS, Spec, Stored, building,
+    built_bytes, read_json, read_text,
 };
 
 /// Most that one body may take while it is read.
@@ -27,6 +27,8 @@ struct Checked {
     kind: String,
     name: String,
     text: Bytes,
+    /// What it takes on a node that runs it.
+    bytes: u64,
     warnings: Vec<String>,
 }
 
@@ -69,7 +71,8 @@ impl Admin {
             self.owned(name, stored.ok_or(Refusal::NotFound)?)?;
             Ok(None)
         };
-        let gone = Checked { kind: String::new(), name: name.to_owned(), text: Bytes::new(), warnings: Vec::new() };
+        let gone =
+            Checked { kind: String::new(), name: name.to_owned(), text: Bytes::new(), bytes: 0, warnings: Vec::new() };
         self.change(request, "delete", 200, &gone, decide).await
     }
 
@@ -122,6 +125,7 @@ impl Admin {
             let told = format!("{} is not a kind that this version has", spec.kind());
             return Err(AdminError::Invalid(vec![Problem::new("kind", told)]));
         }
+        let _building = building(&meter, &self.budget).ok_or(AdminError::Unreadable(ReadError::NoRoom))?;
         let warnings = self.plane.validate(spec.kind(), spec.body()).map_err(AdminError::Invalid)?;
         spec.stamp(clock::wall());
         let text = Bytes::from(spec.to_json());
@@ -129,11 +133,9 @@ impl Admin {
         if text.len() > super::BODY_BYTES_MAX {
             return Err(AdminError::BodyTooLarge(super::BODY_BYTES_MAX));
         }
-        // The old text stays until the new one is built, so an update needs room for both.
-        if self.objects.bytes() + text.len() as u64 + OBJECT_BYTES > self.limit.0 {
-            return Err(AdminError::ConfigurationFull(self.limit));
-        }
-        Ok(Checked { kind: spec.kind().to_owned(), name: spec.name().to_owned(), text, warnings })
+        // The old one stays until the new one is built, so an update needs room for both.
+        let bytes = text.len() as u64 + OBJECT_BYTES + built_bytes(&meter, &text);
+        Ok(Checked { kind: spec.kind().to_owned(), name: spec.name().to_owned(), text, bytes, warnings })
     }
 
     /// Kind of a stored object that users may change; `None` when it cannot be read, so that it can be repaired.
@@ -161,6 +163,11 @@ impl Admin {
         mut decide: impl FnMut(Option<&Stored>) -> Result<Option<Bytes>, Refusal> + Send,
     ) -> Result<AdminResponse, AdminError> {
         let name = || checked.name.clone();
+        let removes = checked.text.is_empty();
+        let room = if removes { None } else { self.objects.reserve(checked.bytes, self.limit.0) };
+        if !removes && room.is_none() {
+            return Err(AdminError::ConfigurationFull(self.limit));
+        }
         let version = if request.flag("dryRun") {
             let (version, stored) = self.store.get(&checked.name).await.map_err(AdminError::Store)?;
             let decided = decide(stored.as_ref()).map(|_| version);
@@ -168,6 +175,9 @@ impl Admin {
         } else {
             let changed = self.store.change(&checked.name, decide).await;
             let version = changed.map_err(|error| AdminError::Change { name: name(), error })?;
+            if let Some(room) = room {
+                room.written(version);
+            }
             let (peer, name, kind) = (&request.peer, &checked.name, &checked.kind);
             tracing::info!(peer, action, name, kind, version, "configuration changed");
             version

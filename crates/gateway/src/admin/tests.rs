@@ -9,7 +9,7 @@ use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 use tidegate_testkit::MapStore;
 
 use super::*;
-use crate::objects::{Config, Loader, ObjectStatus, Plane, Problem, Store};
+use crate::objects::{Config, Loader, ObjectStatus, Plane, Problem, Store, Texts};
 
 /// Knows two kinds; refuses an HTTPServer without port, and warns of `colour`.
 struct Kinds;
@@ -27,9 +27,12 @@ impl Plane for Kinds {
         }
         Ok(spec.get("colour").map(|_| "colour: unknown \"key\" — ignored".to_owned()).into_iter().collect())
     }
-    fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus> {
+    fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
         let error = |name: &str| (name == "bad").then(|| "port 1 is taken".to_owned());
-        objects.into_keys().map(|name| (name.clone(), ObjectStatus { error: error(&name), warnings: vec![] })).collect()
+        texts
+            .keys()
+            .map(|name| (name.clone(), ObjectStatus { error: error(name), ..ObjectStatus::default() }))
+            .collect()
     }
 }
 
@@ -257,7 +260,7 @@ async fn more_configuration_than_a_node_takes_is_refused() {
     let handle = loader.handle();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let running = tokio::spawn(loader.run(stopped));
-    let body = |name: &str| format!("{{\"name\":\"{name}\",\"kind\":\"Pipeline\",\"x\":\"{}\"}}", "x".repeat(900_000));
+    let body = |name: &str| format!("{{\"name\":\"{name}\",\"kind\":\"Pipeline\",\"x\":\"{}\"}}", "x".repeat(650_000));
     for name in ["a", "bad"] {
         assert_eq!(world.send(request("POST", BASE, &body(name))).await.status, 201);
         while !handle.statuses().contains_key(name) {

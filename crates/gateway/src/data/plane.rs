@@ -8,8 +8,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use serde_json::Value;
-use tidegate_base::Budget;
+use tidegate_base::{Budget, Holder, Lease};
 use tidegate_http::{
     conn::Presence,
     io::{Handle, SpawnError},
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     listener::Listener,
-    objects::{ObjectStatus, Plane, Problem},
+    objects::{Given, ObjectStatus, Plane, Problem, Texts, Unread},
 };
 
 const HTTP_SERVER: &str = "HTTPServer";
@@ -65,8 +66,18 @@ pub(super) struct Inner {
 struct State {
     pipelines: BTreeMap<String, Arc<Pipeline>>,
     servers: BTreeMap<String, Running>,
-    /// The newest spec of each object, whether it could be built or not, and how that ended.
-    specs: BTreeMap<String, (String, Value, ObjectStatus)>,
+    /// The newest spec of each object, whether it could be built or not.
+    specs: BTreeMap<String, Known>,
+    /// Pays for what is built of each object.
+    leases: BTreeMap<String, Lease>,
+}
+
+/// An object as it was given last, and how that ended.
+struct Known {
+    /// None where it is to be tried again.
+    text: Option<Bytes>,
+    kind: String,
+    status: ObjectStatus,
 }
 
 /// An HTTPServer of which a spec could be built.
@@ -166,9 +177,9 @@ impl Plane for DataPlane {
         if problems.is_empty() { Ok(report.warnings) } else { Err(problems) }
     }
 
-    fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus> {
+    fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
         let mut state = self.inner.state();
-        let servers = self.inner.build(&mut state, objects);
+        let servers = self.inner.build(&mut state, texts);
         // A pipeline that takes over before its names have addresses would answer 503 where the old one did not.
         if let Some(resolver) = &self.inner.deps.resolver {
             self.background.wake();
@@ -194,8 +205,9 @@ fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Re
 
 impl State {
     fn statuses(&self) -> BTreeMap<String, ObjectStatus> {
-        let status = |name: &String, (_, _, status): &(String, Value, ObjectStatus)| {
-            let mut status = status.clone();
+        let status = |name: &String, known: &Known| {
+            let mut status = known.status.clone();
+            status.bytes = self.leases.get(name).map_or(0, Lease::bytes);
             if let Some(running) = self.servers.get(name) {
                 if let (None, Err(error)) = (&status.error, &running.listener) {
                     status.error = Some(error.clone());
@@ -206,7 +218,7 @@ impl State {
             }
             (name.clone(), status)
         };
-        self.specs.iter().map(|(name, spec)| status(name, spec)).collect()
+        self.specs.iter().map(|(name, known)| status(name, known)).collect()
     }
 }
 
@@ -216,42 +228,73 @@ impl Inner {
     }
 
     /// Builds what is new or differs, and gives the servers among it. Pipelines are used once the servers are updated.
-    fn build(&self, state: &mut State, objects: BTreeMap<String, (String, Value)>) -> Vec<(String, Compiled)> {
-        let is = |name: &str, kind: &str| objects.get(name).is_some_and(|(of, _)| of == kind);
-        state.pipelines.retain(|name, _| is(name, PIPELINE));
-        let gone: Vec<String> = state.servers.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
+    fn build(&self, state: &mut State, texts: &Texts) -> Vec<(String, Compiled)> {
+        let mut before = std::mem::take(&mut state.specs);
+        let mut servers = Vec::new();
+        for (name, text) in texts {
+            let old = before.remove(name);
+            let known = match old {
+                Some(same) if same.text.as_ref() == Some(text) => same,
+                old => self.build_one(state, &mut servers, name, text, old),
+            };
+            state.specs.insert(name.clone(), known);
+        }
+        let State { pipelines, servers: running, specs, leases } = state;
+        let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
+        pipelines.retain(|name, _| is(name, PIPELINE));
+        let gone: Vec<String> = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
         for name in gone {
-            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
+            if let Some(Running { listener: Ok(listener), .. }) = running.remove(&name) {
                 listener.close();
             }
         }
-        let mut specs = BTreeMap::new();
-        let mut servers = Vec::new();
-        for (name, (kind, spec)) in objects {
-            let same = state.specs.remove(&name).filter(|(old_kind, old, _)| *old_kind == kind && *old == spec);
-            if let Some(same) = same {
-                specs.insert(name, same);
-                continue;
-            }
-            let mut report = Report::default();
-            match kind.as_str() {
-                PIPELINE => {
-                    if let Some(pipeline) = read_pipeline(&spec, &self.registry, &self.deps, &mut report) {
-                        state.pipelines.insert(name.clone(), Arc::new(pipeline));
-                    }
-                }
-                HTTP_SERVER => {
-                    servers.extend(read_server(&spec, &mut report).map(|compiled| (name.clone(), compiled)));
-                }
-                _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
-            }
-            let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
-            let mut status = ObjectStatus { error, warnings: report.warnings };
-            status.shorten();
-            specs.insert(name, (kind, spec, status));
-        }
-        state.specs = specs;
+        leases.retain(|name, _| specs.contains_key(name));
         servers
+    }
+
+    fn build_one(
+        &self,
+        state: &mut State,
+        servers: &mut Vec<(String, Compiled)>,
+        name: &str,
+        text: &Bytes,
+        old: Option<Known>,
+    ) -> Known {
+        let mut report = Report::default();
+        let read = Given::read(name, text, &self.deps.budget).and_then(|given| {
+            let lease = self.deps.budget.try_lease(Holder::Gateway, given.built_bytes());
+            Ok((given, lease.ok_or(Unread::NoRoom)?))
+        });
+        let (kind, text) = match read {
+            Ok((given, lease)) => {
+                match given.kind.as_str() {
+                    PIPELINE => {
+                        if let Some(pipeline) = read_pipeline(&given.spec, &self.registry, &self.deps, &mut report) {
+                            state.pipelines.insert(name.to_owned(), Arc::new(pipeline));
+                        }
+                    }
+                    HTTP_SERVER => {
+                        let compiled = read_server(&given.spec, &mut report);
+                        servers.extend(compiled.map(|compiled| (name.to_owned(), compiled)));
+                    }
+                    kind => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
+                }
+                if report.problems.is_empty() {
+                    state.leases.insert(name.to_owned(), lease);
+                }
+                (given.kind, Some(text.clone()))
+            }
+            Err(unread) => {
+                report.problems.add("", unread.to_string());
+                let again = unread == Unread::NoRoom;
+                // What runs of it, if anything does, is of the kind that it was.
+                (old.map(|old| old.kind).unwrap_or_default(), (!again).then(|| text.clone()))
+            }
+        };
+        let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
+        let mut status = ObjectStatus { error, warnings: report.warnings, bytes: 0 };
+        status.shorten();
+        Known { text, kind, status }
     }
 
     /// Swaps the routes of every server, and moves listeners whose address has changed: all of them are closed before the

@@ -19,16 +19,16 @@ use tokio::{
 };
 
 use super::{
-    Handle, Meter, Plane, Store, VERSION_KEY, cache,
+    Handle, Plane, Store, VERSION_KEY, cache,
     store::{Page, name_of, version_of},
-    tree::{Parsed, Texts, Tree, TreeError},
+    tree::{Texts, Tree, TreeError},
 };
 
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the last good configuration is kept; `None` keeps none.
     pub directory: Option<PathBuf>,
-    /// Most that the texts of all objects may hold. Past it the node stays with what it runs.
+    /// Most that all objects may hold, texts and what is built of them. Past it the node stays with what it runs.
     pub limit: ByteSize,
     /// How long a store that does not answer is waited for before the last good configuration is used.
     pub cache_after: Duration,
@@ -78,8 +78,6 @@ pub struct Loader {
     /// Whether the plane was given something, be it from the file.
     started: bool,
     rebuild_at: Option<Instant>,
-    /// Pays for the values that the plane keeps to compare the next ones with.
-    held: Option<Meter>,
 }
 
 impl Loader {
@@ -98,7 +96,6 @@ impl Loader {
             version: 0,
             started: false,
             rebuild_at: None,
-            held: None,
         }
     }
 
@@ -132,6 +129,7 @@ impl Loader {
                 Ok(()) => {
                     pause = self.config.retry.0;
                     self.handle.set_problem(None);
+                    self.handle.set_full(false);
                     self.follow().await
                 }
                 Err(lost) => lost,
@@ -139,6 +137,7 @@ impl Loader {
             // A compacted or cancelled watch is part of a store's life, an endless row of them is not.
             tracing::warn!(error = %lost, "configuration is listed again");
             self.handle.set_problem(Some(lost.to_string()));
+            self.handle.set_full(matches!(lost, Lost::Tree(TreeError::TooLarge(_))));
             self.rebuild_until(Instant::now() + pause).await;
             pause = (pause * 2).min(self.config.retry.1);
         }
@@ -271,22 +270,13 @@ impl Loader {
     /// Gives the whole tree to the plane and notes what became of it.
     fn apply(&mut self) {
         self.rebuild_at = Some(Instant::now() + self.config.rebuild);
-        let Parsed { objects, broken, meter } = match self.tree.parse(&self.budget) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                tracing::error!(%error, "configuration is not applied");
-                return self.handle.set_problem(Some(error.to_string()));
-            }
-        };
         // Building runs code of every kind over what users wrote. A panic there is a bug, and no reason to stop following.
-        let plane = &self.plane;
-        let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plane.apply(objects)));
-        self.held = Some(meter);
-        let Ok(mut statuses) = built else {
+        let (plane, texts) = (&self.plane, self.tree.texts());
+        let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plane.apply(texts)));
+        let Ok(statuses) = built else {
             tracing::error!("building the configuration panicked: what ran before is kept");
             return self.handle.set_problem(Some("building the configuration panicked".to_owned()));
         };
-        statuses.extend(broken);
         if statuses.values().all(|status| status.error.is_none()) {
             self.rebuild_at = None;
         }

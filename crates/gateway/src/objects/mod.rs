@@ -15,6 +15,7 @@
 //! plane works out what changed.
 
 mod cache;
+mod given;
 mod loader;
 mod plane;
 mod read;
@@ -23,13 +24,16 @@ mod status;
 mod store;
 mod tree;
 
+pub use given::{Given, Unread};
+pub(crate) use given::{building, built_bytes};
 pub use loader::{Config, Loader};
 pub use plane::{ObjectStatus, Plane, Problem};
 pub use read::{Meter, ReadError, read_json, read_text};
 pub use spec::{DEFAULT_OWNER, SYSTEM_KINDS, Spec};
-pub use status::Handle;
+pub use status::{Handle, Reservation};
 pub use store::{ChangeError, Listed, OBJECTS_PREFIX, Page, Refusal, Store, Stored, VERSION_KEY};
 pub(crate) use tree::OBJECT_BYTES;
+pub use tree::Texts;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Texts;
+
 /// One thing that is wrong with a spec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -39,6 +41,9 @@ pub struct ObjectStatus {
     /// What was accepted and has no effect, such as unknown keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Bytes that what runs of it holds.
+    #[serde(skip)]
+    pub bytes: u64,
 }
 
 impl ObjectStatus {
@@ -68,8 +73,8 @@ pub trait Plane: Send + Sync + 'static {
     /// Every problem at once.
     fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>>;
 
-    /// Makes `objects` (name to kind and spec) what runs: builds whole what is new or differs, swaps it, stops what is
-    /// gone. An object that fails to build leaves its predecessor running. Returns the status of every object. Blocks
+    /// Makes `texts` what runs: reads ([`Given`](super::Given)) and builds whole what is new or differs, one after another,
+    /// swaps it, stops what is gone. An object that fails to build leaves its predecessor running. Returns the status of every object. Blocks
     /// for as long as building takes, so it is never called on an I/O thread.
-    fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus>;
+    fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus>;
 }

@@ -29,13 +29,21 @@ impl Plane for Recorder {
     fn validate(&self, _: &str, _: &Value) -> Result<Vec<String>, Vec<Problem>> {
         Ok(Vec::new())
     }
-    fn apply(&self, objects: BTreeMap<String, (String, Value)>) -> BTreeMap<String, ObjectStatus> {
-        assert!(objects.values().all(|(kind, _)| kind != "Panic"), "asked for by the test");
-        let statuses = objects.iter().map(|(name, (kind, _))| {
-            let error = (kind == "Broken").then(|| "does not build".to_owned());
-            (name.clone(), ObjectStatus { error, warnings: Vec::new() })
-        });
-        let statuses = statuses.collect();
+    fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
+        let (mut statuses, mut objects) = (BTreeMap::new(), BTreeMap::new());
+        let budget = Budget::new(Limits::new(Limits::DEFAULT, Profile::Server).unwrap());
+        for (name, text) in texts {
+            let error = match Given::read(name, text, &budget) {
+                Ok(Given { kind, spec, .. }) => {
+                    assert!(kind != "Panic", "asked for by the test");
+                    let error = (kind == "Broken").then(|| "does not build".to_owned());
+                    objects.insert(name.clone(), (kind, spec));
+                    error
+                }
+                Err(unread) => Some(unread.to_string()),
+            };
+            statuses.insert(name.clone(), ObjectStatus { error, ..ObjectStatus::default() });
+        }
         self.applied.lock().unwrap().push(objects);
         self.told.notify_one();
         statuses
@@ -253,4 +261,20 @@ async fn changes_are_guarded_by_version_and_object() {
     assert_eq!(world.store.value("/config/objects/b"), None);
     world.store.set_down(Some(Error::NoLeader));
     assert_eq!(store.change("a", put("3")).await, Err(ChangeError::Store(Error::NoLeader)));
+}
+
+#[tokio::test]
+async fn writers_of_one_node_wait_for_each_other() {
+    let world = World::new(None);
+    let store = Store::new(Arc::new(world.store.clone()));
+    let before = world.store.txns();
+    let writes = (0..100).map(|n| {
+        let store = store.clone();
+        async move { store.change(&format!("o{n}"), |_| Ok(Some("1".into()))).await }
+    });
+    let versions = futures_util::future::join_all(writes).await;
+    let mut versions: Vec<u64> = versions.into_iter().map(Result::unwrap).collect();
+    versions.sort_unstable();
+    assert!(versions.into_iter().eq(1..=100));
+    assert_eq!(world.store.txns(), before + 200, "none was in vain");
 }

@@ -6,17 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::Value;
 use tidegate_base::{Budget, ByteSize, Holder, Lease};
 
-use super::{Meter, ObjectStatus, ReadError, Spec, read_json};
+use super::ObjectStatus;
 
 /// Kept beside each text: name, map entries, status.
 pub(crate) const OBJECT_BYTES: u64 = 512;
-/// Values of one whole configuration are at most this many times its text and its limit.
-const EXPANSION: u64 = 24;
 
-pub(super) type Texts = BTreeMap<String, Bytes>;
+/// Texts of objects, by name.
+pub type Texts = BTreeMap<String, Bytes>;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TreeError {
@@ -32,13 +30,6 @@ pub(super) struct Tree {
     good: Texts,
     lease: Lease,
     limit: ByteSize,
-}
-
-/// Objects ready for the plane, the status of those that are not, and what pays for them.
-pub(super) struct Parsed {
-    pub(super) objects: BTreeMap<String, (String, Value)>,
-    pub(super) broken: BTreeMap<String, ObjectStatus>,
-    pub(super) meter: Meter,
 }
 
 impl Tree {
@@ -81,30 +72,6 @@ impl Tree {
             };
         })?;
         Ok(true)
-    }
-
-    /// Values of every object. One that cannot be read keeps the others going.
-    pub(super) fn parse(&self, budget: &Budget) -> Result<Parsed, TreeError> {
-        let mut meter = Meter::new(budget, ByteSize(self.limit.0.saturating_mul(EXPANSION)));
-        let (mut objects, mut broken) = (BTreeMap::new(), BTreeMap::new());
-        for (name, text) in &self.texts {
-            let told = match read_json(text, &mut meter) {
-                Ok(value) => match Spec::new(value) {
-                    Ok(spec) if spec.name() != name => format!("the spec names itself {:?}", spec.name()),
-                    Ok(spec) => {
-                        let (name, kind, body) = spec.into_parts();
-                        objects.insert(name, (kind, body));
-                        continue;
-                    }
-                    Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-                },
-                Err(ReadError::Syntax(told)) => told,
-                Err(ReadError::TooLarge(limit, _)) => return Err(TreeError::TooLarge(limit)),
-                Err(ReadError::NoRoom) => return Err(TreeError::NoRoom),
-            };
-            broken.insert(name.clone(), ObjectStatus { error: Some(told), warnings: Vec::new() });
-        }
-        Ok(Parsed { objects, broken, meter })
     }
 
     /// Notes what runs now; `true` when the good configuration changed.

@@ -2,12 +2,15 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Context, Waker},
     time::{Duration, Instant},
 };
 
 use tidegate_base::{Budget, Holder, Lease, clock};
+use tokio::task::unconstrained;
 
 use crate::h1::Socket;
 
@@ -111,7 +114,41 @@ impl Pools {
     }
 }
 
-/// Nothing came on the socket, not even its end, as far as the reactor has been told.
+/// Nothing came on the socket, not even its end, as far as the reactor has been told. Asked without the task's budget of
+/// polls: with none left every socket would look silent.
 fn is_silent(socket: &Socket) -> bool {
-    socket.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
+    let readable = unconstrained(poll_fn(|cx| socket.poll_readable(cx)));
+    pin!(readable).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, task::coop};
+
+    use super::*;
+    use crate::h1::tests::run;
+
+    #[test]
+    fn a_closed_connection_is_not_taken_by_a_task_that_used_its_budget_up() {
+        run(|budget| async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            let pools = Pools::new(1, PoolLimits::default(), budget, Holder::Connections);
+            pools.put(0, Conn { socket: Socket::Tcp(client), paid: pools.pay().unwrap() });
+            assert_eq!(pools.len(), 1);
+            drop(server);
+            tokio::task::spawn_local(async move {
+                for _ in 0..10 {
+                    tokio::task::yield_now().await; // the reactor hears of the end
+                }
+                while coop::has_budget_remaining() {
+                    coop::consume_budget().await;
+                }
+                assert!(pools.take(0).is_none());
+            })
+            .await
+            .unwrap();
+        });
+    }
 }

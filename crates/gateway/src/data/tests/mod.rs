@@ -64,7 +64,14 @@ impl Gateway {
     }
 
     pub(crate) fn apply(&self) -> BTreeMap<String, ObjectStatus> {
-        self.plane.apply(self.objects.clone())
+        let text = |name: &String, kind: &String, spec: &Value| {
+            let mut spec = spec.clone();
+            spec["name"] = name.as_str().into();
+            spec["kind"] = kind.as_str().into();
+            (name.clone(), spec.to_string().into())
+        };
+        let texts = self.objects.iter().map(|(name, (kind, spec))| text(name, kind, spec)).collect();
+        self.plane.apply(&texts)
     }
 
     /// Applies what must be good.
@@ -91,6 +98,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.plane.drain();
+        self.plane.apply(&BTreeMap::new());
         if let Some(threads) = self.threads.take() {
             threads.stop();
         }

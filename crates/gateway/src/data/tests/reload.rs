@@ -1,7 +1,7 @@
 //! Objects that change while traffic flows.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -9,9 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tidegate_base::Holder;
 
 use super::{
-    Gateway, body, connect, read_all, read_until, status,
+    Gateway, WAIT, body, connect, read_all, read_until, status,
     upstream::{Then, upstream},
 };
 use crate::objects::Plane;
@@ -244,7 +245,11 @@ fn a_raised_limit_of_connections_takes_effect_at_once() {
     spec["keepAliveTimeout"] = json!("33s");
     gateway.set("s", "HTTPServer", spec);
     gateway.apply_all();
-    thread::sleep(Duration::from_millis(50));
+    for stream in &mut others {
+        stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+    }
     assert_eq!(gateway.plane.counters()["s"].requests, 1);
     gateway.set("s", "HTTPServer", limited(5));
     gateway.apply_all();
@@ -292,4 +297,28 @@ fn a_drain_finishes_what_was_asked_and_its_end_can_be_waited_for() {
     let answer = read_all(&mut busy);
     assert!(status(&answer) == 200 && body(&answer) == "end", "{answer}");
     runtime.block_on(finished);
+}
+
+#[test]
+fn what_is_built_is_paid_for_and_without_memory_the_old_one_runs() {
+    let mut gateway = Gateway::with_filter(json!({"name": "m", "kind": "Mock", "rules": [{"match": {}, "code": 201}]}));
+    let small = gateway.plane.statuses()["s"].bytes;
+    let many = |count: usize| {
+        let paths: Vec<Value> = (0..count).map(|n| json!({"path": format!("/{n}"), "backend": "p"})).collect();
+        json!({"port": 0, "address": "127.0.0.1", "rules": [{"paths": paths}]})
+    };
+    gateway.set("s", "HTTPServer", many(1000));
+    gateway.apply_all();
+    let large = gateway.plane.statuses()["s"].bytes;
+    assert!(small > 0 && large > 100 * small, "{small} {large}");
+    let room = gateway.budget.room(Holder::Gateway);
+    let full = gateway.budget.try_lease(Holder::Gateway, room - (256 << 10)).unwrap();
+    gateway.set("s", "HTTPServer", many(1001));
+    let told = gateway.apply()["s"].error.clone().unwrap();
+    assert!(told.contains("no memory"), "{told}");
+    assert_eq!(gateway.plane.statuses()["s"].bytes, large);
+    assert_eq!((gateway.status("/999"), gateway.status("/1000")), (201, 404));
+    drop(full);
+    gateway.apply_all();
+    assert_eq!(gateway.status("/1000"), 201);
 }
