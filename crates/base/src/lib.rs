@@ -8,9 +8,11 @@ mod limits;
 mod payload;
 mod position;
 mod size;
+mod varint;
 
 pub use budget::{Budget, Holder, HolderUsage, Lease};
 pub use limits::{Limits, LimitsError, Profile};
 pub use payload::Payload;
 pub use position::{LogIndex, LogPosition, Term};
 pub use size::{ByteSize, ParseByteSizeError};
+pub use varint::{put_varint, varint_len};

@@ -11,16 +11,25 @@
 //! A message's length stands before it, so the tree is measured from the leaves up, reading no value; then it is written from
 //! the front, in slices. Nothing of it is ever whole in memory, unless it is small.
 
+mod point;
+mod wire;
+
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 use tidegate_api::KeyRange;
 use tidegate_base::clock;
-use tidegate_engine::{Engine, Lookup, Tier};
+use tidegate_engine::{Engine, Tier};
 use tidegate_kv::{
-    Answer, DeleteAnswer, Info, OpAnswer, Piece, Pin, PutAnswer, RangeAnswer, RangeCursor, RangeMeasure, RangeSpec,
-    ReadError, Reader, SliceLimit, TxnAnswer, Version, pair_len, put_number_field, put_pair,
+    Answer, DeleteAnswer, OpAnswer, Piece, Pin, PutAnswer, RangeAnswer, RangeCursor, RangeMeasure, RangeSpec,
+    ReadError, Reader, SliceLimit, TxnAnswer, put_number_field,
 };
+
+use self::{
+    point::Leaf,
+    wire::{field_len, inner_header, put_head, put_tail, tail_len},
+};
+pub(crate) use self::{point::Point, wire::Header};
 
 /// Answers up to this size are made in one go.
 const SMALL: u64 = 24 << 10;
@@ -82,169 +91,6 @@ impl From<Pin> for Pinned {
 pub(crate) enum Part {
     Bytes(Vec<u8>),
     Pairs(RangeCursor),
-}
-
-/// The numbers in every answer's header.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Header {
-    pub(crate) cluster_id: u64,
-    pub(crate) member_id: u64,
-    pub(crate) revision: i64,
-    pub(crate) term: u64,
-}
-
-impl Header {
-    fn fields(&self) -> [i64; 4] {
-        [self.cluster_id.cast_signed(), self.member_id.cast_signed(), self.revision, self.term.cast_signed()]
-    }
-
-    fn message_len(&self) -> u64 {
-        self.fields().into_iter().map(number_field_len).sum()
-    }
-
-    /// Length as field 1 of an answer.
-    fn len(&self) -> u64 {
-        field_len(self.message_len())
-    }
-
-    /// As field 1 of an answer.
-    fn put(&self, out: &mut impl BufMut) {
-        put_head(out, 1, self.message_len());
-        for (tag, number) in (1..).zip(self.fields()) {
-            put_number_field(out, tag, number);
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48);
-        self.put(&mut out);
-        out
-    }
-}
-
-/// A header inside another answer: only the revision.
-fn inner_header(revision: i64) -> Vec<u8> {
-    Header { cluster_id: 0, member_id: 0, revision, term: 0 }.encode()
-}
-
-fn put_head(out: &mut impl BufMut, field: u8, len: u64) {
-    out.put_u8(field << 3 | 2);
-    put_varint(out, len);
-}
-
-fn put_varint(out: &mut impl BufMut, mut number: u64) {
-    while number >= 0x80 {
-        out.put_u8(u8::try_from(number & 0x7f).expect("seven bits") | 0x80);
-        number >>= 7;
-    }
-    out.put_u8(u8::try_from(number).expect("less than 128 is left"));
-}
-
-fn varint_len(number: u64) -> u64 {
-    u64::from((70 - (number | 1).leading_zeros()) / 7)
-}
-
-fn number_field_len(number: i64) -> u64 {
-    if number == 0 { 0 } else { 1 + varint_len(number.cast_unsigned()) }
-}
-
-/// Length of a message of `len` bytes as a field, its tag and length included.
-fn field_len(len: u64) -> u64 {
-    1 + varint_len(len) + len
-}
-
-/// A pair that was found in memory.
-struct Pair {
-    at: Version,
-    info: Info,
-    value: Bytes,
-    lease: i64,
-}
-
-/// What a range of one key came to, from memory.
-struct Leaf {
-    measure: RangeMeasure,
-    pair: Option<Pair>,
-}
-
-impl Leaf {
-    /// `None` when the range is of more than one key, needs the disk, or is not small.
-    fn look<E: Engine>(reader: &Reader<E>, spec: &RangeSpec) -> Result<Option<Self>, ReadError> {
-        let KeyRange::One(key) = &spec.range else { return Ok(None) };
-        let found = match reader.find(key, spec.bound, Tier::Cached)? {
-            Lookup::Found(Some(found)) => found,
-            Lookup::Found(None) => return Ok(Some(Self { measure: RangeMeasure::default(), pair: None })),
-            Lookup::Absent | Lookup::NotCached => return Ok(None),
-        };
-        let mut measure = RangeMeasure { count: 1, ..RangeMeasure::default() };
-        if spec.count_only {
-            return Ok(Some(Self { measure, pair: None }));
-        }
-        let value = if spec.keys_only || found.info.value_len == 0 {
-            Bytes::new()
-        } else if let Some(value) = found.value {
-            value
-        } else if found.blob || found.info.value_len > SMALL {
-            return Ok(None);
-        } else {
-            match reader.value(found.at, false, Tier::Cached) {
-                Ok(Lookup::Found(value)) => value,
-                // Gone meanwhile: the long way takes a pin and tells.
-                Ok(Lookup::NotCached | Lookup::Absent) | Err(ReadError::Compacted(_)) => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        };
-        let lease = if spec.keys_only { 0 } else { found.info.lease };
-        let pair = Pair { at: found.at, info: found.info, value, lease };
-        measure.pairs = 1;
-        measure.bytes = field_len(pair.len(key));
-        Ok(Some(Self { measure, pair: Some(pair) }))
-    }
-
-    fn put(&self, out: &mut impl BufMut, spec: &RangeSpec, field: u8) {
-        if let Some(pair) = &self.pair {
-            let key = spec.range.start();
-            put_head(out, field, pair.len(key));
-            put_pair(out, key, pair.at, &pair.info, &pair.value, pair.lease);
-        }
-    }
-}
-
-impl Pair {
-    fn len(&self, key: &[u8]) -> u64 {
-        pair_len(key.len(), self.at, &self.info, self.value.len() as u64, self.lease)
-    }
-}
-
-/// A `RangeResponse` of one key, from memory: the answer to most reads. It took no pin and made no plan.
-pub(crate) struct Point {
-    header: Header,
-    spec: RangeSpec,
-    leaf: Leaf,
-}
-
-impl Point {
-    /// `None` when it needs the long way.
-    pub(crate) fn look<E: Engine>(
-        reader: &Reader<E>,
-        header: Header,
-        spec: RangeSpec,
-    ) -> Result<Option<Self>, ReadError> {
-        let leaf = Leaf::look(reader, &spec)?;
-        // A compaction may have passed the bound in between, and taken rows away that the read should have seen.
-        Ok(leaf.filter(|_| reader.is_whole(spec.bound)).map(|leaf| Self { header, spec, leaf }))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        let len = self.header.len() + self.leaf.measure.bytes + tail_len(&self.leaf.measure);
-        usize::try_from(len).expect("a small answer")
-    }
-
-    pub(crate) fn put(&self, out: &mut impl BufMut) {
-        self.header.put(out);
-        self.leaf.put(out, &self.spec, PAIRS_OF_RANGE);
-        put_tail(out, &self.leaf.measure);
-    }
 }
 
 /// An answer whose parts are all in memory.
@@ -510,14 +356,4 @@ impl Sized<'_> {
             }
         }
     }
-}
-
-/// `more` and `count` of a `RangeResponse`.
-fn put_tail(out: &mut impl BufMut, measure: &RangeMeasure) {
-    put_number_field(out, 3, measure.more.into());
-    put_number_field(out, 4, measure.count.cast_signed());
-}
-
-fn tail_len(measure: &RangeMeasure) -> u64 {
-    number_field_len(measure.more.into()) + number_field_len(measure.count.cast_signed())
 }

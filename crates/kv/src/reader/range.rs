@@ -150,7 +150,10 @@ impl RangeCursor {
                 left -= 1;
                 let (value_len, lease) = sent(&live.info, keys_only);
                 buffer.push(tag);
-                wire::push_number(&mut buffer, wire::pair_len(key.len(), live.at, &live.info, value_len, lease));
+                tidegate_base::put_varint(
+                    &mut buffer,
+                    wire::pair_len(key.len(), live.at, &live.info, value_len, lease),
+                );
                 wire::put_pair_start(&mut buffer, key, live.at, &live.info, value_len);
                 if value_len > 0 {
                     if live.blob {

@@ -1,44 +1,30 @@
 //! A pair as it stands in answers: lengths before bytes, so that an answer's length is known from its rows alone.
 
 use bytes::BufMut;
+use tidegate_base::{put_varint, varint_len};
 
 use crate::{Version, rows::Info};
 
-const fn number_len(number: u64) -> usize {
-    // Seven bits a byte.
-    (70 - (number | 1).leading_zeros() as usize) / 7
-}
-
 const fn signed_field_len(number: i64) -> usize {
-    if number == 0 { 0 } else { 1 + number_len(number.cast_unsigned()) }
+    if number == 0 { 0 } else { 1 + varint_len(number.cast_unsigned()) }
 }
 
 const fn bytes_field_len(len: u64) -> u64 {
-    if len == 0 { 0 } else { 1 + number_len(len) as u64 + len }
-}
-
-pub(super) fn push_number(out: &mut impl BufMut, mut number: u64) {
-    while number >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits are taken at a time")]
-        out.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "less than 128 is left")]
-    out.put_u8(number as u8);
+    if len == 0 { 0 } else { 1 + varint_len(len) as u64 + len }
 }
 
 /// A protobuf field of a number: nothing for zero.
 pub fn put_number_field(out: &mut impl BufMut, tag: u8, number: i64) {
     if number != 0 {
         out.put_u8(tag << 3);
-        push_number(out, number.cast_unsigned());
+        put_varint(out, number.cast_unsigned());
     }
 }
 
 fn put_bytes_head(out: &mut impl BufMut, tag: u8, len: u64) {
     if len != 0 {
         out.put_u8(tag << 3 | 2);
-        push_number(out, len);
+        put_varint(out, len);
     }
 }
 
@@ -54,7 +40,7 @@ pub fn pair_len(key_len: usize, at: Version, info: &Info, value_len: u64, lease:
 
 /// Length of the pair as a repeated field, its tag and length included.
 pub(super) fn pair_field_len(pair: u64) -> u64 {
-    1 + number_len(pair) as u64 + pair
+    1 + varint_len(pair) as u64 + pair
 }
 
 /// Everything of a pair before the bytes of its value; [`put_pair_end`] follows them.

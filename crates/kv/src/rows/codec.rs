@@ -1,16 +1,8 @@
 //! Numbers in values: LEB128, low seven bits first.
 
-use super::{DELETED, Info};
+pub(crate) use tidegate_base::put_varint as put_number;
 
-pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits are taken at a time")]
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "less than 128 is left")]
-    out.push(number as u8);
-}
+use super::{DELETED, Info};
 
 /// Signed numbers are stored as their 64 bits.
 pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {

@@ -1,19 +1,14 @@
 //! Protobuf encoding of `WatchResponse` and its events, lengths first.
 
+pub(super) use tidegate_base::put_varint;
+
 use super::event::{EventKind, EventRef, PairRef, PairShape};
 
 const EVENT: u8 = 0x5a;
 
+/// Bytes that a number takes, where lengths are counted in 64 bits.
 pub(super) fn varint_len(n: u64) -> u64 {
-    u64::from((64 - (n | 1).leading_zeros()).div_ceil(7))
-}
-
-pub(super) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push((n & 0x7f) as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push((n & 0x7f) as u8);
+    tidegate_base::varint_len(n) as u64
 }
 
 /// The number at the front, and what is behind it.
