@@ -155,11 +155,14 @@ impl Node {
 
     /// Waits for SIGTERM or SIGINT and stops in order; `before` runs once nothing new is accepted. A second signal cuts what
     /// is still in flight.
-    pub(crate) fn run_until_signal(self, before: impl FnOnce()) -> Result<(), NodeError> {
+    pub(crate) fn run_until_signal(
+        self,
+        before: impl FnOnce(&Member<RocksEngine>, &mut Signals),
+    ) -> Result<(), NodeError> {
         let Self { handle, net, member, threads, drain, mut signals, .. } = self;
         signals.wait();
         drain.start(GRACE);
-        before();
+        before(&member, &mut signals);
         member.refuse();
         signals.wait_unless(net.finished(), GRACE);
         drop(handle);
@@ -171,7 +174,7 @@ impl Node {
 }
 
 /// SIGTERM and SIGINT, from before the node can be seen.
-struct Signals {
+pub(crate) struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
@@ -191,7 +194,7 @@ impl Signals {
     }
 
     /// What `work` came to; `None` when a signal came first, or `patience` was over.
-    fn wait_unless<T>(&mut self, work: impl Future<Output = T>, patience: Duration) -> Option<T> {
+    pub(crate) fn wait_unless<T>(&mut self, work: impl Future<Output = T>, patience: Duration) -> Option<T> {
         let Self { runtime, terminate, interrupt } = self;
         runtime.block_on(async {
             let name = tokio::select! {

@@ -4,6 +4,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use clap::Parser;
@@ -132,36 +133,18 @@ fn run(arguments: &Arguments) -> Result<(), ServerError> {
     tracing::info!(address, "serving the admin API");
     notify::ready();
 
-    node.run_until_signal(|| {
+    node.run_until_signal(|member, signals| {
         stop.send_replace(true);
         if loading.join().is_err() {
             tracing::error!("the loader of objects ended by a panic");
         }
-        drain(&gateway);
+        // Streams of the store end now; requests of the gateway may go on until it cuts them, or a second signal does.
+        member.refuse();
+        gateway.drain();
+        signals.wait_unless(gateway.finished(), Duration::MAX);
         reports.0.write().unwrap_or_else(PoisonError::into_inner).take();
     })?;
     Ok(())
-}
-
-/// Lets requests in flight finish, until the gateway cuts them or a second signal comes.
-fn drain(gateway: &DataPlane) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let waited = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            gateway.drain();
-            tokio::select! {
-                () = gateway.finished() => tracing::info!("the gateway's last request has ended"),
-                _ = terminate.recv() => tracing::info!("second signal: requests are cut"),
-                _ = interrupt.recv() => tracing::info!("second signal: requests are cut"),
-            }
-            Ok(())
-        })
-    });
-    if let Err(error) = waited {
-        tracing::error!(%error, "cannot wait for the gateway's requests");
-    }
 }
 
 /// What the admin API passes on of the member, until it stops.

@@ -158,6 +158,15 @@ impl Plan {
     }
 
     /// Since when its pin holds compaction off.
+    /// Takes what keeps the plan's rows, for who answers from memory at once.
+    pub(crate) fn take_pin(&mut self) -> Option<Pinned> {
+        self.pin.take()
+    }
+
+    pub(crate) fn keep(&mut self, pin: Option<Pinned>) {
+        self.pin = pin;
+    }
+
     pub(crate) fn pinned_since(&self) -> Option<Instant> {
         self.pin.as_ref().map(|pin| pin.since)
     }

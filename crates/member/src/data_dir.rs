@@ -62,6 +62,7 @@ pub struct DataDir {
     /// Wider permissions than 0700, which the caller may warn about.
     pub permissions: Option<u32>,
     pub identity: Identity,
+    fresh: bool,
 }
 
 impl DataDir {
@@ -113,18 +114,29 @@ impl DataDir {
             })?
         };
         let mode = fs::metadata(path).map_err(fail("stat"))?.permissions().mode() & 0o777;
-        Ok(Self { path: path.to_owned(), _lock: lock, permissions: (mode & 0o077 != 0).then_some(mode), identity })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+            permissions: (mode & 0o077 != 0).then_some(mode),
+            identity,
+            fresh,
+        })
     }
 
-    /// Makes the names in it durable, and its own: to be called when log and engine have made theirs.
+    /// Makes the names in a new directory durable, and its own: to be called when log and engine have made theirs. A parent
+    /// that cannot be opened or synced is the business of who made it.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
     pub fn sync(&self) -> Result<(), DataDirError> {
+        if !self.fresh {
+            return Ok(());
+        }
+        let sync = |path: &Path| File::open(path).and_then(|dir| dir.sync_all());
+        sync(&self.path).map_err(|error| DataDirError::Io { path: self.path.clone(), action: "sync", error })?;
         let parent = self.path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
-        for path in [Some(self.path.clone()), parent].into_iter().flatten() {
-            let synced = File::open(&path).and_then(|dir| dir.sync_all());
-            synced.map_err(|error| DataDirError::Io { path, action: "sync", error })?;
+        if let Some(error) = parent.and_then(|parent| sync(&parent).err()) {
+            tracing::warn!(%error, path = %self.path.display(), "the directory around the data directory cannot be synced");
         }
         Ok(())
     }

@@ -166,6 +166,7 @@ impl<E: Engine> Local<E> {
         if payload.len() as u64 > self.shared.config.request_bytes_max {
             return Err(Error::RequestTooLarge);
         }
+        self.refuse_late()?;
         let waiting = self.wait();
         let origin = Some(waiting.ticket());
         self.shared.raft.push(RaftInput::Propose(Proposal { payload, admitted, origin }));
@@ -181,6 +182,7 @@ impl<E: Engine> Local<E> {
         if self.shared.consensus.reads_alone() {
             return Ok(());
         }
+        self.refuse_late()?;
         let waiting = self.wait();
         self.shared.raft.push(RaftInput::Read(waiting.ticket()));
         match self.in_time(waiting).await? {
@@ -195,6 +197,7 @@ impl<E: Engine> Local<E> {
         if !self.shared.consensus.leads() {
             return Err(Error::NoLeader);
         }
+        self.refuse_late()?;
         let waiting = self.wait();
         self.shared.raft.push(RaftInput::KeepAlive { lease, ticket: waiting.ticket() });
         match self.in_time(waiting).await? {
@@ -205,6 +208,7 @@ impl<E: Engine> Local<E> {
 
     /// Granted and remaining seconds; `None` for an unknown or expired lease.
     pub(crate) async fn time_to_live(self: &Rc<Self>, lease: i64) -> Result<Option<(u64, u64)>, Error> {
+        self.refuse_late()?;
         let waiting = self.wait();
         self.shared.raft.push(RaftInput::TimeToLive { lease, ticket: waiting.ticket() });
         match self.in_time(waiting).await? {
@@ -213,10 +217,12 @@ impl<E: Engine> Local<E> {
         }
     }
 
+    /// Before something is asked of the member: what was asked is waited for, also while it stops, since it may take effect.
+    fn refuse_late(&self) -> Result<(), Error> {
+        if self.shared.is_stopping() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
     async fn in_time(&self, waiting: Waiting<E>) -> Result<Reply, Error> {
-        if self.shared.is_stopping() {
-            return Err(Error::Stopped);
-        }
         tokio::time::timeout(self.patience(), waiting).await.map_err(|_| Error::Timeout)
     }
 

@@ -103,10 +103,12 @@ impl Mailbox {
     }
 
     fn extend(&self, notices: impl IntoIterator<Item = Notice>) {
+        // Dropped after the lock: a lease's return may tell of room, which comes in here.
+        let mut forgotten = Vec::new();
         let was_empty = {
             let mut mail = lock(&self.mail);
             let was_empty = mail.replies.is_empty() && mail.news.is_empty();
-            notices.into_iter().for_each(|notice| mail.push(notice));
+            notices.into_iter().for_each(|notice| mail.push(notice, &mut forgotten));
             was_empty
         };
         if was_empty {
@@ -139,7 +141,7 @@ impl Mailbox {
 }
 
 impl Mail {
-    fn push(&mut self, notice: Notice) {
+    fn push(&mut self, notice: Notice, forgotten: &mut Vec<Notice>) {
         match notice {
             Notice::Reply(ticket, reply) => self.replies.push((ticket, reply)),
             Notice::Events(events) => {
@@ -148,7 +150,7 @@ impl Mail {
                 let last = events.revision();
                 self.news.push_back(Notice::Events(events));
                 if self.events > EVENTS_MAX || self.event_bytes > EVENTS_BYTES_MAX {
-                    self.forget_events(last);
+                    self.forget_events(last, forgotten);
                 }
             }
             // They say no more the second time.
@@ -159,10 +161,12 @@ impl Mail {
 
     /// Leaves of the events only the last revision, where the first of them stood: before a compaction that followed it, so
     /// that watches which have seen all that it takes away hear first how far they are.
-    fn forget_events(&mut self, last: i64) {
+    fn forget_events(&mut self, last: i64, forgotten: &mut Vec<Notice>) {
         let is_events = |notice: &Notice| matches!(notice, Notice::Events(_));
         let first = self.news.iter().position(is_events).unwrap_or(0);
-        self.news.retain(|notice| !is_events(notice));
+        for notice in std::mem::take(&mut self.news) {
+            if is_events(&notice) { forgotten.push(notice) } else { self.news.push_back(notice) }
+        }
         let unknown = Arc::new(RevisionEvents::unknown(last));
         (self.events, self.event_bytes) = (1, unknown.bytes());
         self.news.insert(first, Notice::Events(unknown));
@@ -176,6 +180,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
+    use tidegate_kv::watch::RevisionBuilder;
+
     use super::*;
 
     #[test]
@@ -258,5 +265,21 @@ mod tests {
         assert_eq!(told, (last - 8..=last).collect::<Vec<_>>(), "what came afterwards is whole");
         let mail = lock(&mailbox.mail);
         assert_eq!((mail.events, mail.event_bytes), (0, 0));
+    }
+
+    #[test]
+    fn events_that_are_forgotten_may_make_room_for_who_waits_for_it() {
+        let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Store).unwrap());
+        let mailbox = Arc::new(Mailbox::new());
+        let hook = Arc::clone(&mailbox);
+        budget.on_room(Holder::Watches, move || hook.push(Notice::WatchRoom));
+        for revision in 1..=i64::try_from(EVENTS_MAX).unwrap() + 1 {
+            budget.want_room(Holder::Watches);
+            let events = RevisionBuilder::new(revision, 1 << 10).publish(&budget);
+            mailbox.push(Notice::Events(events));
+        }
+        let mut replies = Vec::new();
+        assert!(matches!(mailbox.take(&mut replies), Some(Notice::Events(_))));
+        assert!(matches!(mailbox.take(&mut replies), Some(Notice::WatchRoom)));
     }
 }

@@ -80,7 +80,7 @@ fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
     report(&values, &config);
     let node = Node::start(&config, Profile::Store)?;
     notify::ready();
-    node.run_until_signal(|| ())?;
+    node.run_until_signal(|_, _| ())?;
     Ok(())
 }
 

@@ -89,9 +89,10 @@ impl List {
         let mut meter = Meter::new(&self.budget, STORED_LIMIT);
         let value = match read_json(text, &mut meter) {
             Ok(value) => value,
-            Err(ReadError::Syntax(_)) => return Ok(()),
+            // Neither will be read later.
+            Err(ReadError::Syntax(_) | ReadError::TooLarge(..)) => return Ok(()),
             // An object that is left out of a list looks as if it were gone.
-            Err(ReadError::TooLarge(..) | ReadError::NoRoom) => return Err(Error::TooManyRequests),
+            Err(ReadError::NoRoom) => return Err(Error::TooManyRequests),
         };
         let Ok(text) = std::str::from_utf8(text) else { return Ok(()) };
         out.push_str(self.format.before(std::mem::take(&mut self.empty)));

@@ -143,9 +143,10 @@ impl Admin {
         let mut meter = Meter::new(&self.budget, STORED_LIMIT);
         let spec = match read_json(&stored.text, &mut meter) {
             Ok(value) => Spec::new(value).ok(),
-            Err(ReadError::Syntax(_)) => None,
+            // Nobody's, so that it can be repaired.
+            Err(ReadError::Syntax(_) | ReadError::TooLarge(..)) => None,
             // Who may change it is not known: nobody, for the moment.
-            Err(ReadError::TooLarge(..) | ReadError::NoRoom) => return Err(Refusal::NoRoom),
+            Err(ReadError::NoRoom) => return Err(Refusal::NoRoom),
         };
         let Some(spec) = spec else { return Ok(None) };
         match spec.owner() {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tidegate_base::clock;
 use tidegate_pipeline::Resolver;
 
 use super::plane::Inner;
@@ -38,12 +39,16 @@ impl Background {
 
 fn run(woken: &Receiver<()>, plane: &Weak<Inner>, resolver: &Resolver) {
     let mut round = 0u32;
+    // Edits wake the thread for their new names; what is due goes by the clock, however often there are edits.
+    let mut due = clock::now() + RETRY;
     loop {
-        let waited = match woken.recv_timeout(RETRY) {
-            Ok(()) => false,
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
+        if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(due.saturating_duration_since(clock::now())) {
+            return;
+        }
+        let waited = clock::now() >= due;
+        if waited {
+            due = clock::now() + RETRY;
+        }
         round = round.wrapping_add(u32::from(waited));
         for addresses in resolver.names(!(waited && round.is_multiple_of(ROUNDS))) {
             if let Err(error) = addresses.resolve() {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, atomic::Ordering},
     time::Duration,
 };
 
@@ -179,13 +179,13 @@ impl Plane for DataPlane {
 
     fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
         let mut state = self.inner.state();
-        let servers = self.inner.build(&mut state, texts);
+        let built = self.inner.build(&mut state, texts);
         // A pipeline that takes over before its names have addresses would answer 503 where the old one did not.
         if let Some(resolver) = &self.inner.deps.resolver {
             self.background.wake();
             resolver.wait(NAMES_MAX);
         }
-        self.inner.update_servers(&mut state, servers);
+        self.inner.update_servers(&mut state, built);
         state.statuses()
     }
 }
@@ -222,34 +222,38 @@ impl State {
     }
 }
 
+/// What a build came to, besides the pipelines.
+struct Built {
+    servers: Vec<(String, Compiled)>,
+    /// Servers that are no more.
+    gone: Vec<String>,
+}
+
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Builds what is new or differs, and gives the servers among it. Pipelines are used once the servers are updated.
-    fn build(&self, state: &mut State, texts: &Texts) -> Vec<(String, Compiled)> {
+    fn build(&self, state: &mut State, texts: &Texts) -> Built {
+        // What is known comes back as a whole at the end: after a panic in between everything is built again.
         let mut before = std::mem::take(&mut state.specs);
-        let mut servers = Vec::new();
+        let (mut known, mut servers) = (BTreeMap::new(), Vec::new());
         for (name, text) in texts {
             let old = before.remove(name);
-            let known = match old {
+            let now = match old {
                 Some(same) if same.text.as_ref() == Some(text) => same,
                 old => self.build_one(state, &mut servers, name, text, old),
             };
-            state.specs.insert(name.clone(), known);
+            known.insert(name.clone(), now);
         }
+        state.specs = known;
         let State { pipelines, servers: running, specs, leases } = state;
         let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
         pipelines.retain(|name, _| is(name, PIPELINE));
-        let gone: Vec<String> = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
-        for name in gone {
-            if let Some(Running { listener: Ok(listener), .. }) = running.remove(&name) {
-                listener.close();
-            }
-        }
+        let gone = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
         leases.retain(|name, _| specs.contains_key(name));
-        servers
+        Built { servers, gone }
     }
 
     fn build_one(
@@ -299,9 +303,14 @@ impl Inner {
 
     /// Swaps the routes of every server, and moves listeners whose address has changed: all of them are closed before the
     /// first is opened, so that ports can change hands.
-    fn update_servers(&self, state: &mut State, changed: Vec<(String, Compiled)>) {
+    fn update_servers(&self, state: &mut State, built: Built) {
+        for name in built.gone {
+            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
+                listener.close();
+            }
+        }
         let mut opening = Vec::new();
-        for (name, compiled) in changed {
+        for (name, compiled) in built.servers {
             let Some(running) = state.servers.get_mut(&name) else {
                 let routes = compiled.join(&state.pipelines);
                 let permits = Permits::new(routes.settings.connections_max);
@@ -346,7 +355,11 @@ impl Inner {
     /// Tries again to open what could not be opened.
     pub(super) fn retry(&self) {
         // Whoever builds meanwhile may wait for the very thread that tries here, and opens listeners itself.
-        let Ok(mut state) = self.state.try_lock() else { return };
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
             self.open(running);
         }

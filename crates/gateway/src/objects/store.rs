@@ -27,6 +27,8 @@ pub const VERSION_KEY: &str = "/config/version";
 
 /// Changes of one node that wait for their turn; each holds a lease for its text.
 const WRITERS_MAX: usize = 1024;
+/// And so long.
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// Tries of one change while others win.
 const TRIES_MAX: u32 = 16;
 /// Objects in one page at most, and the bytes that a page aims at: the limit of a request counts pairs only, so it is
@@ -216,7 +218,7 @@ impl Store {
 }
 
 impl Writers {
-    /// Waits for its turn; `None` when too many wait already.
+    /// Waits for its turn; `None` when too many wait already, or the store lets those before it wait.
     async fn enter(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         struct Waits<'a>(&'a AtomicUsize);
         impl Drop for Waits<'_> {
@@ -226,7 +228,10 @@ impl Writers {
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(&self.waiting);
-        if before < WRITERS_MAX { Some(self.turn.lock().await) } else { None }
+        if before >= WRITERS_MAX {
+            return None;
+        }
+        tokio::time::timeout(TURN_MAX, self.turn.lock()).await.ok()
     }
 }
 

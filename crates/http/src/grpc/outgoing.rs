@@ -121,6 +121,11 @@ impl Outgoing {
             }
             drop(lease);
             self.room(room).await?;
+            // Now that there is room again the lease may be had at once. To hand the room on before looking would let those
+            // who wait for both pass it around for ever.
+            if let Some(lease) = answers.try_take(bytes) {
+                return Ok(lease);
+            }
             room = exchange.give_room_back();
         }
     }

@@ -28,10 +28,14 @@ pub(crate) struct Exchange {
     stall: RefCell<Stall>,
 }
 
+/// Bytes that a client takes at least while it would else be given up.
+const TAKEN_LEAST: usize = 64 << 10;
+
 /// A wait for the client's window.
 #[derive(Default)]
 struct Stall {
     since: Option<Instant>,
+    taken: usize,
     timer: Timer,
 }
 
@@ -114,8 +118,15 @@ impl Exchange {
         let mut outbox = self.outbox.borrow_mut();
         let room = outbox.poll_room(want, cx);
         let mut stall = self.stall.borrow_mut();
+        if let Poll::Ready(Ok(room)) = room {
+            stall.taken += room;
+            // A byte now and then does not make a client that takes its answer.
+            if room == want || stall.taken >= TAKEN_LEAST {
+                (stall.since, stall.taken) = (None, 0);
+            }
+            return Poll::Ready(Ok(room));
+        }
         if room.is_ready() {
-            stall.since = None;
             return room;
         }
         keep(&mut outbox.waiter, cx.waker());
@@ -136,7 +147,7 @@ impl Exchange {
                 tracing::info!(peer = %self.conn.peer, "an answer that is not taken is given up: others need the bytes");
                 return Poll::Ready(());
             }
-            stall.since = None;
+            (stall.since, stall.taken) = (None, 0);
         }
     }
 

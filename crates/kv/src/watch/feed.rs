@@ -65,17 +65,18 @@ impl Hub {
 
     /// Sends the live watches that want some of the next revision to their cursors: it is read for them.
     fn pass_by(&mut self, events: &RevisionEvents) {
-        let revision = events.revision();
+        let (before, revision) = (self.last, events.revision());
         self.last = revision;
         self.ring.gap(revision);
         let live = self.watches.len() - self.stats.behind;
-        let mut found = Vec::new();
+        let (mut found, mut visits) = (Vec::new(), 0);
         let Self { index, watches, .. } = self;
         for (kind, key) in events.keys() {
-            if found.len() == live {
+            if found.len() == live || visits > MATCHES_MAX {
                 break;
             }
             index.stab(key, |slot| {
+                visits += 1;
                 if let Some(watch) = watches.get_mut(slot)
                     && watch.state == State::Live
                     && watch.next <= revision
@@ -89,6 +90,11 @@ impl Hub {
         }
         for slot in found {
             self.fall_behind(slot, revision);
+        }
+        if visits > MATCHES_MAX {
+            // Who looks at which of so many keys costs more than reading for all of them.
+            self.last = before;
+            return self.skip_to(revision);
         }
         self.settle_progress();
     }

@@ -73,13 +73,19 @@ pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, plan: Plan) -> Resu
 }
 
 /// Answers a call with a plan.
-pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, plan: Plan) -> Answered {
+pub(crate) async fn send<E: Engine>(local: &Rc<Local<E>>, call: Call, mut plan: Plan) -> Answered {
+    let pin = plan.take_pin();
     match plan.now(&local.shared.reader) {
         Ok(Some(ready)) => {
+            // It reads no more, however long the client takes.
+            drop(pin);
             call.reply_with(ready.len(), |out| ready.put(out)).await?;
             Ok(Code::Ok)
         }
-        Ok(None) => Box::pin(send_slowly(local, call, plan)).await,
+        Ok(None) => {
+            plan.keep(pin);
+            Box::pin(send_slowly(local, call, plan)).await
+        }
         Err(error) => finish(call, &status(&read_error(error))),
     }
 }

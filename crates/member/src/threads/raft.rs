@@ -119,6 +119,10 @@ impl<E: Engine> Driver<E> {
             // What was accepted is finished: it may be durable already, and its clients wait.
             let idle = self.waiting.is_empty() && self.origins.is_empty();
             if stop_by.is_some_and(|by| idle || by <= now) {
+                for proposal in std::mem::take(&mut self.waiting) {
+                    self.refuse(&proposal, Error::Stopped);
+                }
+                self.publish();
                 return;
             }
         }
