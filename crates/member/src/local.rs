@@ -22,7 +22,7 @@ use crate::{
     answer::Header,
     metrics::Handled,
     shared::Shared,
-    threads::{Failed, Lane, Proposal, RaftInput},
+    threads::{Failed, Lane, Proposal, RaftInput, panicked},
     ticket::{Notice, Reply, Ticket},
     watches::Watches,
 };
@@ -240,9 +240,7 @@ pub(crate) fn failed<E: Engine>(shared: &Shared<E>) -> Error {
 /// A task that all calls of its thread depend on: its panic ends the process, as that of a member's own thread does.
 pub(crate) async fn guarded(task: impl Future<Output = ()>) {
     if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        let line = "tidegate: fatal: a task of the member on an I/O thread panicked\n";
-        drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
-        std::process::abort();
+        panicked("a task of the member on an I/O thread");
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     mailbox::Inbox,
     memory::MemoryReport,
     shared::Shared,
-    threads::{Applier, ApplyJob, Driver, LogJob, Logger, RaftInput, Work, start_core},
+    threads::{Applier, ApplyJob, Driver, LogJob, Logger, RaftInput, Work, panicked, start_core},
     ticket::Notice,
 };
 
@@ -209,11 +209,7 @@ fn join(thread: Option<JoinHandle<()>>) {
 fn thread(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            drop(io::Write::write_all(
-                &mut io::stderr(),
-                format!("tidegate: fatal: the {name} thread panicked\n").as_bytes(),
-            ));
-            std::process::abort();
+            panicked(&format!("the {name} thread"));
         }
     };
     std::thread::Builder::new()

@@ -24,7 +24,7 @@ mod worker;
 pub use address::{Address, Listener};
 pub use capacity::{CONNECTION_BYTES, Capacity, STREAM_BYTES};
 pub use drain::Drain;
-pub use net::{Net, Served, Serving};
+pub use net::{Net, Served};
 pub use presence::{Presence, Present};
 pub use sniff::Http1;
 pub use stats::Stats;

@@ -51,19 +51,6 @@ pub(crate) struct Thread {
     pub(super) load: AtomicI64,
 }
 
-/// A listener at work.
-pub struct Serving {
-    done: mpsc::Receiver<()>,
-}
-
-impl Serving {
-    /// Waits until the listener is closed and the last of its connections is gone, which is after [`Drain::start`].
-    pub async fn finished(mut self) {
-        // Nobody sends: the channel closes with the last worker.
-        while self.done.recv().await.is_some() {}
-    }
-}
-
 impl Net {
     /// Takes the hooks for room of the holders `Requests` and `Answers`.
     ///
@@ -106,33 +93,31 @@ impl Net {
     ///
     /// # Errors
     /// When the I/O threads have stopped or are flooded.
-    pub fn listen<F>(&self, listener: Listener, served: F) -> Result<Serving, io::SpawnError>
+    pub fn listen<F>(&self, listener: Listener, served: F) -> Result<(), io::SpawnError>
     where
         F: Fn(usize) -> Served + Send + Sync + 'static,
     {
         let served = Arc::new(served);
-        let (alive, done) = mpsc::channel(1);
         let mut workers = Vec::new();
         for thread in 0..self.0.io.count() {
             let (sender, accepted) = mpsc::channel(ACCEPTED_WAITING_MAX);
             let (shared, served) = (Arc::clone(&self.0), Arc::clone(&served));
-            let alive = (alive.clone(), self.0.at_work.enter());
+            let present = self.0.at_work.enter();
             let start = move || async move {
                 let local = Rc::new(Local::new(shared, thread));
                 work(local, served(thread), accepted).await;
-                drop(alive);
+                drop(present);
             };
             self.0.io.spawn(thread, start)?;
             workers.push(sender);
         }
-        let (shared, alive) = (Arc::clone(&self.0), (alive, self.0.at_work.enter()));
+        let (shared, present) = (Arc::clone(&self.0), self.0.at_work.enter());
         let thread = self.0.next_acceptor.fetch_add(1, Ordering::Relaxed) % self.0.io.count();
         let start = move || async move {
             accept(shared, listener, workers).await;
-            drop(alive);
+            drop(present);
         };
-        self.0.io.spawn(thread, start)?;
-        Ok(Serving { done })
+        self.0.io.spawn(thread, start)
     }
 
     /// Waits until every listener is closed and the last of its connections is gone: after [`Drain::start`], and at the

@@ -8,7 +8,7 @@ use h2::{RecvStream, SendStream, client};
 use http::{HeaderMap, Request, StatusCode};
 use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 use tidegate_http::{
-    conn::{Address, Drain, Listener, Net, Served, Serving, Times},
+    conn::{Address, Drain, Listener, Net, Served, Times},
     grpc::{Accept, Call, Chunk, Code, Service, Status, prefix},
     io::Threads,
 };
@@ -23,7 +23,6 @@ pub(crate) struct Server {
     pub(crate) drain: Drain,
     pub(crate) address: Address,
     threads: Threads,
-    serving: Serving,
 }
 
 impl Server {
@@ -51,8 +50,8 @@ impl Server {
         let net = Net::with_times(&threads.handle(), budget.clone(), drain.clone(), times).unwrap();
         let address = listener.address().clone();
         let served = |_| Served { grpc: Some(Rc::new(Tests)), http1: Some(Rc::new(super::connections::Lines)) };
-        let serving = net.listen(listener, served).unwrap();
-        Self { net, budget, drain, address, threads, serving }
+        net.listen(listener, served).unwrap();
+        Self { net, budget, drain, address, threads }
     }
 
     pub(crate) fn tcp(&self) -> std::net::SocketAddr {
@@ -84,7 +83,6 @@ impl Server {
     /// Ends the server, whose clients are gone, and checks that nobody holds a byte.
     pub(crate) async fn stop(self) {
         self.drain.start(Duration::from_secs(20));
-        self.serving.finished().await;
         self.net.finished().await;
         self.threads.stop();
         assert!(self.budget.usage().iter().all(|usage| usage.used == 0), "{:?}", self.budget);

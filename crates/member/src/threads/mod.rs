@@ -21,9 +21,19 @@ pub use work::{Failed, Lane, Work};
 /// Ends the process: the member cannot go on without breaking a promise. One line, and nothing is answered afterwards.
 pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
     tracing::error!(error = %error, "{what}");
-    let line = format!("tidegate: fatal: {what}: {error}\n");
-    drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
+    last_words(&format!("{what}: {error}"));
     end(70)
+}
+
+/// Aborts the process: `who`, which all of it depends on, panicked.
+pub(crate) fn panicked(who: &str) -> ! {
+    last_words(&format!("{who} panicked"));
+    std::process::abort();
+}
+
+fn last_words(what: &str) {
+    let line = format!("tidegate: fatal: {what}\n");
+    drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
 }
 
 /// Ends the process at once. Not `std::process::exit`: that runs the destructors of the engine, which wait for its flushes and
