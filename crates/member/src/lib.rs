@@ -1,7 +1,8 @@
 //! One member of the store: its decisions, its threads, its services.
 //!
 //! [`Member::start`] opens the disk and starts the threads; [`Handle`] is what listeners, the gateway and the program reach it
-//! by. The decisions are pure ([`core`]); everything else carries them out.
+//! by. The decisions are pure ([`core`]); everything else carries them out. [`Stepped`] is the same member without threads, for
+//! simulations.
 
 mod answer;
 mod config;
@@ -15,9 +16,12 @@ mod mailbox;
 mod member;
 mod memory;
 mod metrics;
+mod parts;
+mod peers;
 mod rpc;
 mod shared;
 mod sketch;
+mod stepped;
 mod threads;
 mod ticket;
 mod version;
@@ -29,6 +33,10 @@ pub use endpoints::Endpoints;
 pub use ids::{bootstrap_member_id, cluster_id};
 pub use member::{Handle, Member, StartError};
 pub use memory::{AllocatorStats, MemoryReport, ProcessMemory};
+pub use parts::Boot;
+pub use peers::{PeerMessage, pieces};
 pub use sketch::CostlyKey;
-pub use threads::{Failed, Lane, Work};
+pub use stepped::{Received, Receiving, Stepped, WatchStreamId};
+pub use threads::{Failed, Fatal, Lane, Work};
+pub use ticket::Reply;
 pub use version::VERSION;

@@ -51,6 +51,10 @@ impl<T> Inbox<T> {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.state).items.is_empty()
+    }
+
     /// Everything that arrived, moved into the empty `out`; waits for the first item, at most `patience`.
     pub(crate) fn take(&self, out: &mut Vec<T>, patience: Duration) {
         debug_assert!(out.is_empty(), "the last batch is done");
@@ -89,6 +93,11 @@ struct Mail {
 impl Mailbox {
     pub(crate) fn new() -> Self {
         Self { mail: Mutex::default(), waker: AtomicWaker::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let mail = lock(&self.mail);
+        mail.replies.is_empty() && mail.news.is_empty()
     }
 
     /// Moves all of `notices` over and wakes the reader once.

@@ -1,33 +1,27 @@
 //! Starts a member from its disk, and stops it.
 
-use std::{
-    any::Any, cell::RefCell, collections::VecDeque, io, path::PathBuf, rc::Rc, sync::Arc, thread::JoinHandle,
-    time::Duration,
-};
+use std::{any::Any, cell::RefCell, io, path::PathBuf, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tidegate_api::pb::etcdserverpb::Member as MemberMessage;
-use tidegate_base::{Budget, Holder, LogIndex, LogPosition, clock};
+use tidegate_base::{Budget, LogIndex, clock};
 use tidegate_engine::Engine;
 use tidegate_http::{grpc::Service, io as io_threads};
-use tidegate_kv::{Machine, Reader};
-use tidegate_raft::{HardState, LogView, TermRun};
-use tidegate_raftlog::{Disk, Expect, Log, RealDisk, TailCache};
+use tidegate_kv::Reader;
+use tidegate_raftlog::{Disk, RealDisk};
 
 use crate::{
     config::Config,
-    core,
     data_dir::{DataDir, DataDirError},
     endpoints::Endpoints,
     local::{Local, guarded},
     mailbox::Inbox,
     memory::MemoryReport,
+    parts::{Boot, Parts},
     shared::Shared,
-    threads::{Applier, ApplyJob, Driver, LogJob, Logger, RaftInput, Work, panicked, start_core},
-    ticket::Notice,
+    threads::{ApplyJob, LogJob, RaftInput, Work, panicked},
 };
 
-/// Evictable part of the log's tail cache: for peers, of which there are none yet.
-const TAIL_EVICTABLE: u64 = 1 << 20;
+const WORK_THREADS: usize = 2;
 /// Longest wait for the first leader and the first applied entries at start.
 const READY_WITHIN: Duration = Duration::from_secs(600);
 
@@ -35,6 +29,8 @@ const READY_WITHIN: Duration = Duration::from_secs(600);
 pub enum StartError {
     #[error(transparent)]
     Store(#[from] tidegate_kv::OpenError),
+    #[error("the log and the store do not fit together: {0}")]
+    Raft(#[from] tidegate_raft::StartError),
     #[error("{}: {error}", dir.display())]
     Log { dir: PathBuf, error: tidegate_raftlog::OpenError },
     #[error("{action}: {error}")]
@@ -75,55 +71,23 @@ impl<E: Engine> Member<E> {
         engine: Arc<E>,
         io: &io_threads::Handle,
     ) -> Result<(Self, Handle<E>), StartError> {
-        let machine = Machine::open(Arc::clone(&engine), tidegate_kv::Config::default())?;
         let log_dir = data_dir.log();
         std::fs::create_dir_all(&log_dir)
             .map_err(|error| StartError::Io { action: "create the log's directory", error })?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let tail = Arc::new(TailCache::new(TAIL_EVICTABLE));
-        let applied = machine.applied();
-        let needed = machine.pending().unwrap_or(applied.index).max(applied.index);
-        let expect = Expect { applied: applied.index, last_least: needed };
-        let seed = random()?;
-        let (log, log_reader, recovered) =
-            Log::open(&disk, &log_dir, tidegate_raftlog::Config::new(random()?), expect, &tail)
-                .map_err(|error| StartError::Log { dir: log_dir.clone(), error })?;
+        let boot = Boot {
+            voters: vec![config.member_id],
+            election_range: config.election_ticks..2 * config.election_ticks,
+            seed: random()?,
+            log: tidegate_raftlog::Config::new(random()?),
+            machine: tidegate_kv::Config::default(),
+            sweep_rows: Boot::SWEEP_ROWS,
+        };
+        let work = Work::idle(WORK_THREADS);
+        let parts = Parts::open(config, &boot, budget, (&disk, &log_dir), engine, (io.count(), work.clone()))?;
         data_dir.sync()?;
-        if let Some(cut) = &recovered.cut {
-            tracing::warn!(file = %cut.file, offset = cut.offset, "the log's torn tail was cut: it was never acknowledged");
-        }
-        let runs = recovered.runs.iter().map(|run| TermRun { first: run.first, term: run.term }).collect();
-        let view = LogView::new(recovered.base, recovered.last.index, runs);
-        let hard_state = HardState {
-            term: recovered.hard_state.term,
-            vote: recovered.hard_state.vote,
-            commit: recovered.hard_state.commit.max(needed),
-        };
-        let core_config = core::Config {
-            raft: tidegate_raft::Config {
-                id: config.member_id,
-                voters: vec![config.member_id],
-                heartbeat_ticks: 1,
-                election_ticks: config.election_ticks,
-                election_range: config.election_ticks..2 * config.election_ticks,
-                inflight_messages: 256,
-            },
-            tick: u64::try_from(config.heartbeat.as_millis()).unwrap_or(100).max(1),
-        };
-        let core = start_core(core_config, view, hard_state, applied.index);
-
-        let mut leases = Vec::new();
-        machine.reader().each_lease(|id, ttl| leases.push((id, u64::try_from(ttl).unwrap_or(0)))).map_err(|error| {
-            StartError::Io { action: "read the leases", error: io::Error::other(error.to_string()) }
-        })?;
-        let (work, work_threads) = Work::start(2);
-        let shared = Shared::new(config, budget, machine.reader(), io.count(), work, seed);
-        let hook = Arc::clone(&shared);
-        shared.budget.on_room(Holder::Log, move || hook.raft.push(RaftInput::Room));
-        let hook = Arc::clone(&shared);
-        shared.budget.on_room(Holder::Watches, move || {
-            hook.mailboxes.iter().for_each(|mailbox| mailbox.push(Notice::WatchRoom));
-        });
+        let work_threads = work.begin(WORK_THREADS);
+        let Parts { shared, driver, logger, applier, log_jobs, apply_jobs, leases, .. } = parts;
         for thread in 0..io.count() {
             let shared = Arc::clone(&shared);
             let index = u32::try_from(thread).expect("there are few threads");
@@ -135,40 +99,10 @@ impl<E: Engine> Member<E> {
             })?;
         }
 
-        let (log_jobs, apply_jobs) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-        let logger = Logger {
-            shared: Arc::clone(&shared),
-            log,
-            reader: log_reader.clone(),
-            tail: Arc::clone(&tail),
-            inbox: Arc::clone(&log_jobs),
-            marks: VecDeque::new(),
-            appended: 0,
-        };
-        let applier = Applier::new(
-            Arc::clone(&shared),
-            machine,
-            log_reader,
-            Arc::clone(&tail),
-            Arc::clone(&apply_jobs),
-            Arc::clone(&log_jobs),
-        );
-        let driver = Driver {
-            shared: Arc::clone(&shared),
-            core,
-            tail,
-            log: Arc::clone(&log_jobs),
-            apply: Arc::clone(&apply_jobs),
-            epoch: clock::now(),
-            waiting: VecDeque::new(),
-            revocations: 0,
-            origins: VecDeque::<(LogPosition, _)>::new(),
-            replies: shared.mailboxes.iter().map(|_| Vec::new()).collect(),
-            deadlines: shared.budget.empty(tidegate_base::Holder::Leases),
-        };
+        let epoch = clock::now();
         let threads = vec![
-            thread("raft", move || driver.run(leases))?,
-            thread("apply", move || applier.run())?,
+            thread("raft", move || driver.run(leases, epoch))?,
+            thread("apply", move || applier.run(epoch))?,
             thread("log", move || logger.run())?,
         ];
         let handle = Handle { shared: Arc::clone(&shared), io: io.clone() };

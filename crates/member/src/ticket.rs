@@ -12,7 +12,7 @@ pub(crate) struct Ticket {
 
 /// What a call waited for.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// The entry that it proposed is applied.
     Applied(Box<Outcome>),
     /// The entry was not taken.

@@ -3,7 +3,7 @@
 mod read;
 
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     collections::HashMap,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -16,7 +16,7 @@ use tidegate_engine::Engine;
 use tidegate_kv::watch::{Config, CreateSpec, Done, Frame, Hub, Job, Piece, RevisionEvents, StreamId};
 use tokio::sync::Notify;
 
-use self::read::{Slice, Walk};
+pub(crate) use self::read::{Slice, Walk};
 use crate::{shared::Shared, threads::Lane};
 
 /// How often the hub hears of time: the grain of progress notifications.
@@ -61,6 +61,26 @@ impl Watches {
 
     pub(crate) fn room(&self) {
         self.hub.borrow_mut().room();
+    }
+
+    /// Counted before the revision is read: apply stores it before it looks at the count, so one of the two sees the other, and
+    /// no revision is missed between them. The first watch of a stream counts the stream.
+    pub(crate) fn create<E: Engine>(&self, shared: &Shared<E>, stream: StreamId, spec: &CreateSpec, first: bool) {
+        if first {
+            shared.watches.fetch_add(1, Ordering::SeqCst);
+        }
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let (visible, compacted) = (shared.reader.visible(), shared.reader.compacted());
+        let mut hub = self.hub.borrow_mut();
+        if hub.stats().watches == 0 {
+            // Nobody was told of what happened while nobody watched here.
+            hub.skip_to(visible);
+        }
+        hub.create(stream, spec, visible, compacted);
+    }
+
+    pub(crate) fn hub(&self) -> RefMut<'_, Hub> {
+        self.hub.borrow_mut()
     }
 
     fn now(&self) -> Duration {
@@ -157,20 +177,8 @@ impl<E: Engine> WatchStream<E> {
     }
 
     pub(crate) fn create(&self, spec: &CreateSpec) {
-        // Counted before the revision is read: apply stores it before it looks at the count, so one of the two sees the
-        // other, and no revision is missed between them.
-        if !self.counted.replace(true) {
-            self.local.shared.watches.fetch_add(1, Ordering::SeqCst);
-        }
-        std::sync::atomic::fence(Ordering::SeqCst);
-        let (visible, compacted) = (self.local.shared.reader.visible(), self.local.shared.reader.compacted());
-        self.with(|hub| {
-            if hub.stats().watches == 0 {
-                // Nobody was told of what happened while nobody watched here.
-                hub.skip_to(visible);
-            }
-            hub.create(self.stream, spec, visible, compacted);
-        });
+        self.local.watches.create(&self.local.shared, self.stream, spec, !self.counted.replace(true));
+        self.local.pump();
     }
 
     pub(crate) fn cancel(&self, watch_id: i64) {

@@ -58,6 +58,13 @@ impl LogReader {
         &self.cache
     }
 
+    /// The entry at `position`: from the tail cache, also before it is written, or from the log. `None` when it is in neither, and
+    /// when the log has another one there or cannot read it.
+    pub fn at(&self, position: LogPosition) -> Option<Entry> {
+        let cached = self.cache.get(position);
+        cached.or_else(|| self.read(position.index).ok().filter(|entry| entry.position == position))
+    }
+
     /// Reads one entry, from the tail cache or from its file. The payload's bytes are the caller's to lease; [`LogReader::payload_len`]
     /// tells how many there are.
     ///

@@ -3,19 +3,18 @@
 //! The driver (`threads::raft`) owns it and decides nothing.
 
 mod lessor;
-
-use std::collections::VecDeque;
+mod rounds;
 
 pub use lessor::{Lessor, Millis, Renewal};
 use tidegate_base::{LogIndex, LogPosition};
-use tidegate_raft::{self as raft, HardState, Raft, ReadId, Rejected, Role, Status};
+use tidegate_raft::{self as raft, HardState, Message, Raft, Refused, Rejected, Role, Status};
+
+use self::rounds::Rounds;
 
 /// Expired leases are looked for this often.
 const SWEEP_EVERY: Millis = 500;
 /// A revocation that was not applied by then is proposed again.
 const REVOKE_AGAIN: Millis = 5000;
-/// A read index that the leader dropped is asked for again.
-const READ_AGAIN: Millis = 500;
 
 /// What happened to a lease, in the order of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +37,10 @@ pub enum Input<T> {
         index: LogIndex,
         leases: Vec<LeaseEvent>,
     },
+    /// From a peer; the payloads of its entries wait under their positions.
+    Message(Message),
+    /// The last message to this peer was lost.
+    Unreachable(u64),
     /// A linearizable read waits. `ticket` comes back with [`Command::ReadReady`].
     Read {
         ticket: T,
@@ -74,6 +77,18 @@ pub enum Command<T> {
     Apply {
         up_to: LogIndex,
     },
+    /// Leaves this member at once, or only once [`Command::Persist`] of number `after` is durable.
+    Send {
+        message: Message,
+        after: Option<u64>,
+    },
+    /// A peer's message that no healthy peer sends. Nothing has changed.
+    Refused(Refused),
+    /// A question about a lease that only the leader can answer, and this member does not lead; or anything that waited for a
+    /// leader for long.
+    NoLeader {
+        ticket: T,
+    },
     /// Everything acknowledged before the read came is applied.
     ReadReady {
         tickets: Vec<T>,
@@ -102,12 +117,19 @@ pub struct Config {
     pub tick: Millis,
 }
 
-/// Reads that wait for a read index, or for apply to reach it.
-struct Round<T> {
-    id: ReadId,
-    index: Option<LogIndex>,
-    asked: Millis,
-    tickets: Vec<T>,
+/// What waits for the proof that this member led, or knew who did, after the question came.
+enum Asked<T> {
+    Read(T),
+    KeepAlive { lease: i64, ticket: T },
+    TimeToLive { lease: i64, ticket: T },
+}
+
+impl<T> Asked<T> {
+    fn into_ticket(self) -> T {
+        match self {
+            Asked::Read(ticket) | Asked::KeepAlive { ticket, .. } | Asked::TimeToLive { ticket, .. } => ticket,
+        }
+    }
 }
 
 pub struct Core<T> {
@@ -120,8 +142,7 @@ pub struct Core<T> {
     applied: LogIndex,
     next_tick: Millis,
     next_sweep: Millis,
-    next_read: u64,
-    rounds: VecDeque<Round<T>>,
+    rounds: Rounds<Asked<T>>,
     /// Keep-alives of leases that are being revoked.
     expiring: Vec<(i64, T)>,
 }
@@ -143,8 +164,7 @@ impl<T> Core<T> {
             next_tick: now + config.tick,
             next_sweep: now + SWEEP_EVERY,
             config,
-            next_read: 1,
-            rounds: VecDeque::new(),
+            rounds: Rounds::default(),
             expiring: Vec::new(),
         })
     }
@@ -156,7 +176,7 @@ impl<T> Core<T> {
         }
         let commands = self.raft.start();
         let mut out = Vec::new();
-        self.translate(commands, &mut out);
+        self.translate(commands, now, &mut out);
         out
     }
 
@@ -164,22 +184,18 @@ impl<T> Core<T> {
         let mut out = Vec::new();
         match input {
             Input::Time => self.time(now, &mut out),
-            Input::Propose { count } => self.raft(raft::Input::Propose { count }, &mut out),
-            Input::Persisted { number } => self.raft(raft::Input::Persisted { number }, &mut out),
+            Input::Propose { count } => self.raft(raft::Input::Propose { count }, now, &mut out),
+            Input::Persisted { number } => self.raft(raft::Input::Persisted { number }, now, &mut out),
             Input::Applied { index, leases } => self.applied(index, leases, now, &mut out),
-            Input::Purged { index } => self.raft(raft::Input::Purged(index), &mut out),
-            Input::Read { ticket } => self.read(ticket, now, &mut out),
-            Input::KeepAlive { lease, ticket } => match self.lessor.renew(lease, now) {
-                Renewal::Renewed { ttl_seconds } => {
-                    out.push(Command::Renewed { ticket, ttl_seconds: Some(ttl_seconds) });
-                }
-                Renewal::Unknown => out.push(Command::Renewed { ticket, ttl_seconds: None }),
-                Renewal::Expiring => self.expiring.push((lease, ticket)),
+            Input::Purged { index } => self.raft(raft::Input::Purged(index), now, &mut out),
+            Input::Message(message) => match self.raft.step(raft::Input::Message(message)) {
+                Ok(commands) => self.translate(commands, now, &mut out),
+                Err(refused) => out.push(Command::Refused(refused)),
             },
-            Input::TimeToLive { lease, ticket } => {
-                let seconds = self.lessor.time_to_live(lease, now);
-                out.push(Command::Remaining { ticket, seconds });
-            }
+            Input::Unreachable(peer) => self.raft(raft::Input::Unreachable(peer), now, &mut out),
+            Input::Read { ticket } => self.ask(Asked::Read(ticket), now, &mut out),
+            Input::KeepAlive { lease, ticket } => self.lease(Asked::KeepAlive { lease, ticket }, now, &mut out),
+            Input::TimeToLive { lease, ticket } => self.lease(Asked::TimeToLive { lease, ticket }, now, &mut out),
         }
         out
     }
@@ -209,6 +225,10 @@ impl<T> Core<T> {
         (first.0..=last.0).map(position).collect()
     }
 
+    pub fn view(&self) -> &raft::LogView {
+        self.raft.view()
+    }
+
     pub fn leases(&self) -> usize {
         self.lessor.count()
     }
@@ -221,7 +241,7 @@ impl<T> Core<T> {
         }
         while self.next_tick <= now {
             self.next_tick += self.config.tick;
-            self.raft(raft::Input::Tick, out);
+            self.raft(raft::Input::Tick, now, out);
         }
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP_EVERY;
@@ -230,25 +250,52 @@ impl<T> Core<T> {
                 out.push(Command::Revoke { leases });
             }
         }
-        let dropped: Vec<ReadId> = self
-            .rounds
-            .iter_mut()
-            .filter(|round| round.index.is_none() && round.asked + READ_AGAIN <= now)
-            .map(|round| {
-                round.asked = now;
-                round.id
-            })
-            .collect();
-        for id in dropped {
-            self.raft(raft::Input::ReadIndex(id), out);
+        out.extend(self.rounds.give_up(now).into_iter().map(|asked| Command::NoLeader { ticket: asked.into_ticket() }));
+        self.ask_due(now, out);
+    }
+
+    /// Only a leader knows deadlines, and only one that leads still: another may have been elected meanwhile, which has
+    /// renewed what expired here, or expires what would be renewed here.
+    fn lease(&mut self, asked: Asked<T>, now: Millis, out: &mut Vec<Command<T>>) {
+        if self.raft.reads_alone() {
+            self.answer(asked, now, out);
+        } else {
+            self.ask(asked, now, out);
         }
     }
 
-    fn read(&mut self, ticket: T, now: Millis, out: &mut Vec<Command<T>>) {
-        let id = ReadId(self.next_read);
-        self.next_read += 1;
-        self.rounds.push_back(Round { id, index: None, asked: now, tickets: vec![ticket] });
-        self.raft(raft::Input::ReadIndex(id), out);
+    fn ask(&mut self, asked: Asked<T>, now: Millis, out: &mut Vec<Command<T>>) {
+        self.rounds.join(asked);
+        self.ask_due(now, out);
+    }
+
+    fn ask_due(&mut self, now: Millis, out: &mut Vec<Command<T>>) {
+        if let Some(id) = self.rounds.due(now) {
+            self.raft(raft::Input::ReadIndex(id), now, out);
+        }
+    }
+
+    /// Answers what was asked, now that it may be; reads go together.
+    fn answer(&mut self, asked: Asked<T>, now: Millis, out: &mut Vec<Command<T>>) {
+        let leads = self.raft.status().role == Role::Leader;
+        let answer = match asked {
+            Asked::Read(ticket) => match out.last_mut() {
+                Some(Command::ReadReady { tickets }) => return tickets.push(ticket),
+                _ => Command::ReadReady { tickets: vec![ticket] },
+            },
+            Asked::KeepAlive { ticket, .. } | Asked::TimeToLive { ticket, .. } if !leads => {
+                Command::NoLeader { ticket }
+            }
+            Asked::KeepAlive { lease, ticket } => match self.lessor.renew(lease, now) {
+                Renewal::Renewed { ttl_seconds } => Command::Renewed { ticket, ttl_seconds: Some(ttl_seconds) },
+                Renewal::Unknown => Command::Renewed { ticket, ttl_seconds: None },
+                Renewal::Expiring => return self.expiring.push((lease, ticket)),
+            },
+            Asked::TimeToLive { lease, ticket } => {
+                Command::Remaining { ticket, seconds: self.lessor.time_to_live(lease, now) }
+            }
+        };
+        out.push(answer);
     }
 
     fn applied(&mut self, index: LogIndex, leases: Vec<LeaseEvent>, now: Millis, out: &mut Vec<Command<T>>) {
@@ -268,32 +315,23 @@ impl<T> Core<T> {
             self.lead_behind = None;
             self.lessor.lead(now, self.config.tick * self.config.raft.election_ticks as u64);
         }
-        self.raft(raft::Input::Applied(index), out);
-        self.release_reads(out);
+        self.raft(raft::Input::Applied(index), now, out);
+        self.release(now, out);
     }
 
-    fn release_reads(&mut self, out: &mut Vec<Command<T>>) {
-        let applied = self.applied;
-        let mut tickets = Vec::new();
-        self.rounds.retain_mut(|round| {
-            let ready = round.index.is_some_and(|index| index <= applied);
-            if ready {
-                tickets.append(&mut round.tickets);
-            }
-            !ready
-        });
-        if !tickets.is_empty() {
-            out.push(Command::ReadReady { tickets });
+    /// Answers what waited for apply to come as far as the read index.
+    fn release(&mut self, now: Millis, out: &mut Vec<Command<T>>) {
+        for asked in self.rounds.take_ready(self.applied) {
+            self.answer(asked, now, out);
         }
     }
 
-    fn raft(&mut self, input: raft::Input, out: &mut Vec<Command<T>>) {
-        // Only messages of peers are refused, and this member has none.
-        let commands = self.raft.step(input).expect("no message came from outside");
-        self.translate(commands, out);
+    fn raft(&mut self, input: raft::Input, now: Millis, out: &mut Vec<Command<T>>) {
+        let commands = self.raft.step(input).expect("only a message from outside is refused");
+        self.translate(commands, now, out);
     }
 
-    fn translate(&mut self, commands: Vec<raft::Command>, out: &mut Vec<Command<T>>) {
+    fn translate(&mut self, commands: Vec<raft::Command>, now: Millis, out: &mut Vec<Command<T>>) {
         for command in commands {
             match command {
                 raft::Command::Accepted { first, count } => out.push(Command::Accepted { first, count }),
@@ -302,15 +340,16 @@ impl<T> Core<T> {
                     out.push(Command::Persist { number, first, last, hard_state });
                 }
                 raft::Command::Apply { up_to } => out.push(Command::Apply { up_to }),
-                raft::Command::Send { message, .. } => unreachable!("a sole voter has nobody to send {message:?}"),
+                raft::Command::Send { message, after } => out.push(Command::Send { message, after }),
                 raft::Command::ReadAt { id, index } => {
-                    if let Some(round) = self.rounds.iter_mut().find(|round| round.id == id) {
-                        round.index = Some(index);
-                    }
-                    self.release_reads(out);
+                    self.rounds.confirm(id, index);
+                    self.release(now, out);
+                    self.ask_due(now, out);
                 }
                 raft::Command::Changed(status) => {
                     self.lessor.follow();
+                    let orphans = std::mem::take(&mut self.expiring);
+                    out.extend(orphans.into_iter().map(|(_, ticket)| Command::NoLeader { ticket }));
                     self.lead_behind = (status.role == Role::Leader).then(|| self.raft.last());
                     out.push(Command::Changed(status));
                 }

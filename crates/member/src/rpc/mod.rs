@@ -23,7 +23,11 @@ use tidegate_http::{
 };
 use tidegate_kv::ReadError;
 
-use crate::{local::Local, metrics::Handled};
+use crate::{
+    local::Local,
+    metrics::Handled,
+    threads::{Fatal, fail},
+};
 
 /// A message up to here may be a slice of what its stream has received: no more than a stream's window.
 const COPIED_MAX: usize = 64 << 10;
@@ -157,7 +161,7 @@ fn read_error(error: ReadError) -> Error {
         ReadError::Compacted(_) => Error::Compacted,
         ReadError::Future(_) => Error::FutureRev,
         error @ (ReadError::Engine(_) | ReadError::BadRow(_)) => {
-            crate::threads::fail("the store cannot be read", &error)
+            fail(&Fatal::of("the store cannot be read")(error))
         }
     }
 }

@@ -15,9 +15,9 @@ use tidegate_engine::Engine;
 use tidegate_kv::{LeaseChange, Machine, Outcome, Step, Sweep, watch::RevisionEvents};
 use tidegate_raftlog::{LogReader, TailCache};
 
-use super::{LogJob, RaftInput, fail};
+use super::{Fatal, LogJob, RaftInput, Turn, fail, millis_since};
 use crate::{
-    core::LeaseEvent,
+    core::{LeaseEvent, Millis},
     mailbox::Inbox,
     shared::Shared,
     ticket::{Notice, Reply, Ticket},
@@ -27,17 +27,17 @@ use crate::{
 const READ_BYTES: usize = 1 << 20;
 /// Batch, overlay and outcomes together: with more, the batch ends.
 const OPEN_BYTES_MAX: usize = 6 << 20;
-/// Events that a step of the sweep looks at.
-const SWEEP_ROWS: usize = 500;
 /// A flush begins when so many bytes of log would have to be replayed.
 const FLUSH_EVERY: u64 = 64 << 20;
 /// Bytes written between two looks at the engine's unflushed memtables.
 const PRESSURE_EVERY: u64 = 1 << 20;
 /// A wait for memtables asks for the flush again after so many milliseconds.
 const FLUSH_AGAIN_MS: u32 = 100;
-const MAINTAIN_EVERY: Duration = Duration::from_secs(2);
+const MAINTAIN_EVERY: Millis = 2000;
 /// How long a sweep waits for a pin before it looks again.
-const PINNED_PAUSE: Duration = Duration::from_millis(100);
+const PINNED_PAUSE: Millis = 100;
+/// What it is when a flush fails.
+const FLUSH: &str = "the engine cannot be flushed";
 
 pub(crate) enum ApplyJob {
     /// Entries up to `up_to` are committed; some have somebody who waits.
@@ -68,7 +68,9 @@ pub(crate) struct Applier<E: Engine> {
     looked_at: u64,
     flushed: LogIndex,
     sweeping: bool,
-    maintained: Instant,
+    sweep_rows: usize,
+    maintained: Millis,
+    pub(crate) pause: Millis,
 }
 
 impl<E: Engine> Applier<E> {
@@ -79,6 +81,7 @@ impl<E: Engine> Applier<E> {
         tail: Arc<TailCache>,
         inbox: Arc<Inbox<ApplyJob>>,
         log_jobs: Arc<Inbox<LogJob>>,
+        sweep_rows: usize,
     ) -> Self {
         let notices = shared.mailboxes.iter().map(|_| Vec::new()).collect();
         let held = shared.budget.empty(Holder::Apply);
@@ -98,49 +101,61 @@ impl<E: Engine> Applier<E> {
             looked_at: 0,
             flushed: LogIndex(0),
             sweeping: true,
-            maintained: clock::now(),
+            sweep_rows,
+            maintained: 0,
+            pause: 0,
         }
     }
 
-    /// Runs until told to stop.
-    pub(crate) fn run(mut self) {
+    /// Runs until told to stop. `epoch`: where the member's clock begins.
+    pub(crate) fn run(mut self, epoch: Instant) {
         let mut jobs = Vec::new();
-        let mut pause = Duration::ZERO;
+        let mut pause = 0;
         loop {
-            self.inbox.take(&mut jobs, pause);
-            let (mut up_to, mut stop) = (LogIndex(0), false);
-            for job in jobs.drain(..) {
-                match job {
-                    ApplyJob::Apply { up_to: index, origins } => {
-                        up_to = index;
-                        self.origins.extend(origins);
-                    }
-                    ApplyJob::Stop => stop = true,
-                }
+            self.inbox.take(&mut jobs, Duration::from_millis(pause));
+            match self.turn(&mut jobs, millis_since(epoch)) {
+                Ok(Turn::GoOn) => pause = self.pause,
+                Ok(Turn::Stopped) => return,
+                Err(fatal) => fail(&fatal),
             }
-            if up_to > self.machine.applied().index {
-                self.apply_through(up_to);
-            }
-            if stop {
-                if let Err(error) = self.engine().flush(true) {
-                    fail("the engine cannot be flushed", &error);
-                }
-                return;
-            }
-            pause = self.sweep();
-            self.maintain();
         }
     }
 
-    fn apply_through(&mut self, up_to: LogIndex) {
+    /// Applies what `jobs` name, then one step of the sweep. Afterwards the next turn is due when there are jobs, or after
+    /// [`Applier::pause`] milliseconds.
+    ///
+    /// # Errors
+    /// [`Fatal`]: what is told already is true, and no more may be told.
+    pub(crate) fn turn(&mut self, jobs: &mut Vec<ApplyJob>, now: Millis) -> Result<Turn, Fatal> {
+        let (mut up_to, mut stop) = (LogIndex(0), false);
+        for job in jobs.drain(..) {
+            match job {
+                ApplyJob::Apply { up_to: index, origins } => {
+                    up_to = index;
+                    self.origins.extend(origins);
+                }
+                ApplyJob::Stop => stop = true,
+            }
+        }
+        if up_to > self.machine.applied().index {
+            self.apply_through(up_to)?;
+        }
+        if stop {
+            self.engine().flush(true).map_err(Fatal::of(FLUSH))?;
+            return Ok(Turn::Stopped);
+        }
+        self.pause = self.sweep()?;
+        self.maintain(now)?;
+        Ok(Turn::GoOn)
+    }
+
+    fn apply_through(&mut self, up_to: LogIndex) -> Result<(), Fatal> {
         // A member that stops finishes what somebody waits for; what it was about to apply again it will at its next start.
         while self.machine.applied().index < up_to && !(self.origins.is_empty() && self.shared.is_stopping()) {
             self.machine.want_events(self.shared.watches.load(Ordering::SeqCst) > 0);
             let from = self.machine.applied().index.next();
-            let entries = self
-                .log
-                .read_range(from, READ_BYTES)
-                .unwrap_or_else(|error| fail("a committed entry cannot be read", &error));
+            let entries =
+                self.log.read_range(from, READ_BYTES).map_err(Fatal::of("a committed entry cannot be read"))?;
             let read: usize = entries.iter().map(|entry| entry.payload.len()).sum();
             for entry in entries {
                 if entry.position.index > up_to {
@@ -149,15 +164,14 @@ impl<E: Engine> Applier<E> {
                 self.unflushed_log += entry.payload.len() as u64;
                 let mut step = self.machine.apply(entry.position, &entry.payload);
                 let outcome = loop {
-                    match step {
-                        Ok(Step::Done(outcome)) => break outcome,
-                        Ok(Step::More) => {
+                    match step.map_err(Fatal::of("an entry cannot be applied"))? {
+                        Step::Done(outcome) => break outcome,
+                        Step::More => {
                             self.held.force_to((read + self.machine.open_bytes()) as u64);
-                            self.commit();
-                            self.wait_for_flush();
+                            self.commit()?;
+                            self.wait_for_flush()?;
                             step = self.machine.resume();
                         }
-                        Err(error) => fail("an entry cannot be applied", &error),
                     }
                 };
                 let origin = self.origin_of(entry.position);
@@ -168,11 +182,11 @@ impl<E: Engine> Applier<E> {
                 let open = self.machine.open_bytes() + self.outcome_bytes;
                 self.held.force_to((read + open) as u64);
                 if self.machine.batch_is_full() || open >= OPEN_BYTES_MAX {
-                    self.finish();
+                    self.finish()?;
                 }
             }
         }
-        self.finish();
+        self.finish()
     }
 
     /// Who waits for the entry at `position`. One who proposed another entry for that index hears that it is lost.
@@ -186,18 +200,19 @@ impl<E: Engine> Applier<E> {
         None
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self) -> Result<(), Fatal> {
         let begin = clock::now();
-        self.machine.commit().unwrap_or_else(|error| fail("the store cannot be written", &error));
+        self.machine.commit().map_err(Fatal::of("the store cannot be written"))?;
         self.shared.counts.commits.observe(clock::now().saturating_duration_since(begin));
+        Ok(())
     }
 
     /// Commits what is open and tells everybody: watchers first, then who waits.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Result<(), Fatal> {
         if !self.machine.has_uncommitted() {
-            return;
+            return Ok(());
         }
-        self.commit();
+        self.commit()?;
         // A watch counts itself and then reads the visible revision; here it is the other way round: one sees the other.
         fence(Ordering::SeqCst);
         let watched = self.shared.watches.load(Ordering::Relaxed) > 0;
@@ -250,18 +265,18 @@ impl<E: Engine> Applier<E> {
         for (mailbox, notices) in self.shared.mailboxes.iter().zip(&mut self.notices) {
             mailbox.append(notices);
         }
-        self.wait_for_flush();
+        self.wait_for_flush()
     }
 
     /// Back-pressure: with too much unflushed, everything behind apply waits here, under its leases.
-    fn wait_for_flush(&mut self) {
+    fn wait_for_flush(&mut self) -> Result<(), Fatal> {
         if self.unflushed_log >= FLUSH_EVERY {
             self.unflushed_log = 0;
-            self.flush();
+            self.flush()?;
         }
         let written = self.machine.written();
         if written - self.looked_at < PRESSURE_EVERY {
-            return;
+            return Ok(());
         }
         self.looked_at = written;
         let mut waited = 0u32;
@@ -269,68 +284,64 @@ impl<E: Engine> Applier<E> {
             // Asked again: a flush that was under way already does not take what was written since it began. And one that
             // failed never ends, which only the engine's own account tells.
             if waited.is_multiple_of(FLUSH_AGAIN_MS) {
-                self.flush();
-                self.check_engine();
+                self.flush()?;
+                self.check_engine()?;
             }
             waited = waited.wrapping_add(1);
             std::thread::park_timeout(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     fn engine(&self) -> &E {
         self.shared.reader.engine()
     }
 
-    fn check_engine(&self) {
-        if let Err(error) = self.engine().maintain() {
-            fail("the engine failed in the background", &error);
-        }
+    fn check_engine(&self) -> Result<(), Fatal> {
+        self.engine().maintain().map_err(Fatal::of("the engine failed in the background"))
     }
 
-    fn flush(&self) {
-        if let Err(error) = self.engine().flush(false) {
-            fail("the engine cannot be flushed", &error);
-        }
+    fn flush(&self) -> Result<(), Fatal> {
+        self.engine().flush(false).map_err(Fatal::of(FLUSH))
     }
 
     /// One step of the sweep, and how long the thread may wait for work afterwards.
-    fn sweep(&mut self) -> Duration {
+    fn sweep(&mut self) -> Result<Millis, Fatal> {
         if !self.sweeping {
-            return MAINTAIN_EVERY;
+            return Ok(MAINTAIN_EVERY);
         }
-        match self.machine.sweep(SWEEP_ROWS) {
-            Ok(Sweep::More) => {
-                self.wait_for_flush();
-                Duration::ZERO
+        match self.machine.sweep(self.sweep_rows).map_err(Fatal::of("history cannot be compacted"))? {
+            Sweep::More => {
+                self.wait_for_flush()?;
+                Ok(0)
             }
-            Ok(Sweep::Done(swept)) => {
+            Sweep::Done(swept) => {
                 self.shared.swept.send_replace(swept);
                 let compacted = self.shared.reader.compacted();
                 if swept < compacted {
-                    return PINNED_PAUSE;
+                    return Ok(PINNED_PAUSE);
                 }
                 self.sweeping = false;
                 if compacted > 0 {
                     tracing::info!(compact_revision = compacted, "finished scheduled compaction");
                 }
-                MAINTAIN_EVERY
+                Ok(MAINTAIN_EVERY)
             }
-            Err(error) => fail("history cannot be compacted", &error),
         }
     }
 
-    fn maintain(&mut self) {
-        let now = clock::now();
-        if now.saturating_duration_since(self.maintained) < MAINTAIN_EVERY {
-            return;
+    fn maintain(&mut self, now: Millis) -> Result<(), Fatal> {
+        if now < self.maintained + MAINTAIN_EVERY {
+            return Ok(());
         }
         self.maintained = now;
-        self.check_engine();
-        let flushed = self.machine.flushed().unwrap_or_else(|error| fail("the store cannot be read", &error));
+        self.check_engine()?;
+        let flushed = self.machine.flushed().map_err(Fatal::of("the store cannot be read"))?;
         if flushed > self.flushed {
             self.flushed = flushed;
             self.log_jobs.push(LogJob::Flushed { index: flushed });
         }
+        Ok(())
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tidegate_base::{LogIndex, LogPosition, Payload, clock};
+use tidegate_base::{LogIndex, LogPosition, clock};
 use tidegate_engine::Engine;
 use tidegate_raftlog::{Entry, HardState, Log, LogError, LogReader, TailCache};
 
-use super::{RaftInput, fail};
+use super::{Fatal, RaftInput, Turn, fail};
 use crate::{mailbox::Inbox, shared::Shared};
 
 /// Distance of two marks by which retention in bytes finds an index.
@@ -38,72 +38,85 @@ pub(crate) struct Logger<E: Engine> {
 }
 
 impl<E: Engine> Logger<E> {
+    /// Runs until told to stop.
     pub(crate) fn run(mut self) {
         let mut jobs = Vec::new();
         loop {
             self.inbox.take(&mut jobs, Duration::from_secs(3600));
-            let mut persisted = None;
-            let mut stop = false;
-            let mut group: Vec<Entry> = Vec::new();
-            let mut group_state = None;
-            for job in jobs.drain(..) {
-                match job {
-                    LogJob::Append { number, positions, hard_state } => {
-                        let follows = group.last().is_none_or(|last: &Entry| {
-                            positions.first().is_none_or(|first| first.index == last.position.index.next())
-                        });
-                        if !follows {
-                            self.append(&mut group, group_state.take());
-                        }
-                        group.extend(positions.into_iter().map(|position| {
-                            // What is not there has no payload: the entry that a new leader appends.
-                            let empty = Entry { position, entry_type: 0, payload: Payload::default() };
-                            self.tail.get(position).unwrap_or(empty)
-                        }));
-                        group_state = hard_state.or(group_state);
-                        persisted = Some(number);
-                    }
-                    LogJob::Flushed { index } => {
-                        self.append(&mut group, group_state.take());
-                        self.retain(index);
-                    }
-                    LogJob::Stop => stop = true,
-                }
+            match self.turn(&mut jobs) {
+                Ok(Turn::GoOn) => {}
+                Ok(Turn::Stopped) => break,
+                Err(fatal) => fail(&fatal),
             }
-            self.append(&mut group, group_state);
-            if let Some(number) = persisted {
-                let begin = clock::now();
-                if let Err(error) = self.log.sync() {
-                    self.broken("the log cannot be made durable", &error);
-                }
-                self.shared.counts.fsyncs.observe(clock::now().saturating_duration_since(begin));
-                self.shared.raft.push(RaftInput::Persisted { number });
-                match self.log.prepare_spare() {
-                    Ok(()) => {}
-                    Err(error @ LogError::NoSpace { .. }) => {
-                        tracing::warn!(error = %error, "no space for the next log segment");
-                    }
-                    Err(error) => self.broken("the log cannot be prepared", &error),
-                }
-            }
-            if stop {
-                if let Err(error) = self.log.close() {
-                    fail("the log cannot be closed", &error);
-                }
-                return;
-            }
+        }
+        if let Err(fatal) = self.close() {
+            fail(&fatal);
         }
     }
 
-    /// Ends the process; the error names the file, this its directory.
-    fn broken(&self, what: &str, error: &LogError) -> ! {
-        let dir = self.shared.config.data_dir.join("log");
-        fail(&format!("{what} in {}", dir.display()), error)
+    /// # Errors
+    /// [`Fatal`].
+    pub(crate) fn close(self) -> Result<(), Fatal> {
+        let broken = self.broken("closed");
+        self.log.close().map_err(broken)
     }
 
-    fn append(&mut self, group: &mut Vec<Entry>, hard_state: Option<tidegate_raft::HardState>) {
+    /// Does `jobs`, all with one fdatasync.
+    ///
+    /// # Errors
+    /// [`Fatal`]: nothing that waits may be acknowledged.
+    pub(crate) fn turn(&mut self, jobs: &mut Vec<LogJob>) -> Result<Turn, Fatal> {
+        let mut persisted = None;
+        let mut turn = Turn::GoOn;
+        let mut group: Vec<Entry> = Vec::new();
+        let mut group_state = None;
+        for job in jobs.drain(..) {
+            match job {
+                LogJob::Append { number, positions, hard_state } => {
+                    let follows = group.last().is_none_or(|last: &Entry| {
+                        positions.first().is_none_or(|first| first.index == last.position.index.next())
+                    });
+                    if !follows {
+                        self.append(&mut group, group_state.take())?;
+                    }
+                    let waiting = |position| self.tail.get(position).expect("what is to be written waits in the tail");
+                    group.extend(positions.into_iter().map(waiting));
+                    group_state = hard_state.or(group_state);
+                    persisted = Some(number);
+                }
+                LogJob::Flushed { index } => {
+                    self.append(&mut group, group_state.take())?;
+                    self.retain(index)?;
+                }
+                LogJob::Stop => turn = Turn::Stopped,
+            }
+        }
+        self.append(&mut group, group_state)?;
+        if let Some(number) = persisted {
+            let begin = clock::now();
+            self.log.sync().map_err(self.broken("made durable"))?;
+            self.shared.counts.fsyncs.observe(clock::now().saturating_duration_since(begin));
+            self.shared.raft.push(RaftInput::Persisted { number });
+            match self.log.prepare_spare() {
+                Ok(()) => {}
+                Err(error @ LogError::NoSpace { .. }) => {
+                    tracing::warn!(error = %error, "no space for the next log segment");
+                }
+                Err(error) => return Err(self.broken("prepared")(error)),
+            }
+        }
+        Ok(turn)
+    }
+
+    /// The error names the file, this its directory.
+    fn broken(&self, what: &str) -> impl FnOnce(LogError) -> Fatal + use<E> {
+        let dir = self.shared.config.data_dir.join("log");
+        Fatal::of(format!("the log cannot be {what} in {}", dir.display()))
+    }
+
+    fn append(&mut self, group: &mut Vec<Entry>, hard_state: Option<tidegate_raft::HardState>) -> Result<(), Fatal> {
         if group.is_empty() && hard_state.is_none() {
-            return;
+            return Ok(());
         }
         let last = group.last().map_or(self.log.last().index, |entry| entry.position.index);
         let hard_state = hard_state.map(|state| HardState {
@@ -112,18 +125,17 @@ impl<E: Engine> Logger<E> {
             // A commit index may only name what is in the log.
             commit: state.commit.min(last),
         });
-        if let Err(error) = self.log.append(group, hard_state) {
-            self.broken("the log cannot be written", &error);
-        }
+        self.log.append(group, hard_state).map_err(self.broken("written"))?;
         self.appended += group.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
         group.clear();
         if self.marks.back().is_none_or(|(_, bytes)| self.appended - bytes >= MARK_EVERY) {
             self.marks.push_back((last, self.appended));
         }
+        Ok(())
     }
 
     /// Gives back segments beyond the retention, but none that a restart needs.
-    fn retain(&mut self, flushed: LogIndex) {
+    fn retain(&mut self, flushed: LogIndex) -> Result<(), Fatal> {
         let retention = self.shared.config.log_retention.0;
         let mut up_to = LogIndex(0);
         while let Some((index, _)) = self.marks.front().filter(|(_, bytes)| self.appended - bytes > retention) {
@@ -136,14 +148,12 @@ impl<E: Engine> Logger<E> {
         }
         let up_to = up_to.min(flushed);
         if up_to.0 > 0 {
-            let purged = match self.log.purge(up_to) {
-                Ok(purged) => purged,
-                Err(error) => self.broken("the log cannot be purged", &error),
-            };
+            let purged = self.log.purge(up_to).map_err(self.broken("purged"))?;
             if purged > 0 {
                 let index = self.reader.bounds().0.index;
                 self.shared.raft.push(RaftInput::Purged { index });
             }
         }
+        Ok(())
     }
 }

@@ -4,7 +4,15 @@
 //!   I/O threads ─► raft: the core ─► log: append, fdatasync ─► raft ─► apply: the engine's one writer ─► I/O threads
 //!                                                                        └─► raft: applied, leases
 //! ```
-//! Each hands over batches: under load one wake-up serves many requests.
+//! Each hands over batches: under load one wake-up serves many requests. A loop only waits; what it does with what came is a
+//! turn, which takes the time as an input and can be made from anywhere, so that a simulation makes the turns of many members
+//! in any order.
+
+use std::{fmt::Display, time::Instant};
+
+use tidegate_base::clock;
+
+use crate::core::Millis;
 
 mod apply;
 mod log;
@@ -14,14 +22,41 @@ mod work;
 pub(crate) use self::{
     apply::{Applier, ApplyJob},
     log::{LogJob, Logger},
-    raft::{Driver, Proposal, RaftInput, start_core},
+    raft::{Driver, Proposal, RaftInput},
 };
 pub use work::{Failed, Lane, Work};
 
-/// Ends the process: the member cannot go on without breaking a promise. One line, and nothing is answered afterwards.
-pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
-    tracing::error!(error = %error, "{what}");
-    last_words(&format!("{what}: {error}"));
+/// Why a member cannot go on without breaking a promise.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {error}")]
+pub struct Fatal {
+    what: String,
+    error: String,
+}
+
+impl Fatal {
+    /// To map an error with: `what` could not be done.
+    pub(crate) fn of<E: Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |error| Self { what: what.into(), error: error.to_string() }
+    }
+}
+
+/// Whether a loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    GoOn,
+    Stopped,
+}
+
+/// The member's clock: milliseconds since `epoch`.
+pub(crate) fn millis_since(epoch: Instant) -> Millis {
+    u64::try_from(clock::now().saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ends the process: one line, and nothing is answered afterwards.
+pub(crate) fn fail(fatal: &Fatal) -> ! {
+    tracing::error!(error = %fatal.error, "{}", fatal.what);
+    last_words(&fatal.to_string());
     end(70)
 }
 

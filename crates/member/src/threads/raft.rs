@@ -7,16 +7,17 @@ use std::{
 };
 
 use tidegate_api::Error;
-use tidegate_base::{Holder, Lease, LogIndex, LogPosition, Payload, clock};
+use tidegate_base::{Holder, Lease, LogIndex, LogPosition, Payload};
 use tidegate_engine::Engine;
 use tidegate_http::admission::Admitted;
-use tidegate_raft::Rejected;
+use tidegate_raft::{Message, Rejected};
 use tidegate_raftlog::{Entry, TailCache};
 
-use super::{ApplyJob, LogJob, fail};
+use super::{ApplyJob, LogJob, Turn, millis_since};
 use crate::{
     core::{Command, Core, Input, LeaseEvent, Lessor, Millis},
     mailbox::Inbox,
+    peers::PeerMessage,
     shared::Shared,
     ticket::{Notice, Reply, Ticket},
 };
@@ -43,6 +44,8 @@ pub(crate) type Origin = Option<Ticket>;
 
 pub(crate) enum RaftInput {
     Propose(Proposal),
+    /// From a peer, with what its message says.
+    Peer(PeerMessage),
     Persisted {
         number: u64,
     },
@@ -73,63 +76,119 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) tail: Arc<TailCache>,
     pub(crate) log: Arc<Inbox<LogJob>>,
     pub(crate) apply: Arc<Inbox<ApplyJob>>,
-    pub(crate) epoch: Instant,
     pub(crate) waiting: VecDeque<Proposal>,
     /// How many of them nobody else asked for: the expired leases. They hold no lease of the budget.
     pub(crate) revocations: usize,
     /// Entries under way, in the order of the log: who waits for them.
     pub(crate) origins: VecDeque<(LogPosition, Ticket)>,
     pub(crate) replies: Vec<Vec<Notice>>,
+    /// Messages that wait for the log: they leave once what was persisted under their number is durable.
+    pub(crate) held: VecDeque<(u64, Message)>,
+    /// Messages that may leave. Who sends them takes them out after each turn.
+    pub(crate) outgoing: Vec<Message>,
+    /// When to stop at the latest, once told to.
+    pub(crate) stop_by: Option<Millis>,
     /// Stands for the table of deadlines, whose size is checked before a lease is proposed.
     pub(crate) deadlines: Lease,
 }
 
 impl<E: Engine> Driver<E> {
-    /// Runs until told to stop. `leases` are those that the store holds.
-    pub(crate) fn run(mut self, leases: Vec<(i64, u64)>) {
-        let now = self.now();
-        let commands = self.core.start(leases, now);
-        let mut leased = VecDeque::new();
-        self.carry_out(commands, &mut leased);
+    /// Runs until told to stop. `leases` are those that the store holds, `epoch` is where the member's clock begins.
+    pub(crate) fn run(mut self, leases: Vec<(i64, u64)>, epoch: Instant) {
+        self.begin(leases, millis_since(epoch));
         let mut inputs = Vec::new();
-        let mut stop_by = None;
         loop {
-            let patience = self.core.wake_at().saturating_sub(self.now());
+            let patience = self.core.wake_at().saturating_sub(millis_since(epoch));
             self.shared.raft.take(&mut inputs, Duration::from_millis(patience));
-            let now = self.now();
-            if now >= self.core.wake_at() {
-                self.step(Input::Time, now);
-            }
-            for input in inputs.drain(..) {
-                match input {
-                    RaftInput::Propose(proposal) if stop_by.is_some() => self.refuse(&proposal, Error::Stopped),
-                    RaftInput::Propose(proposal) => self.waiting.push_back(proposal),
-                    RaftInput::Persisted { number } => self.step(Input::Persisted { number }, now),
-                    RaftInput::Applied { index, leases } => self.step(Input::Applied { index, leases }, now),
-                    RaftInput::Read(ticket) => self.step(Input::Read { ticket }, now),
-                    RaftInput::KeepAlive { lease, ticket } => self.step(Input::KeepAlive { lease, ticket }, now),
-                    RaftInput::TimeToLive { lease, ticket } => self.step(Input::TimeToLive { lease, ticket }, now),
-                    RaftInput::Purged { index } => self.step(Input::Purged { index }, now),
-                    RaftInput::Room => {}
-                    RaftInput::Stop => stop_by = Some(now + STOP_WITHIN),
-                }
-            }
-            self.propose(now);
-            self.publish();
-            // What was accepted is finished: it may be durable already, and its clients wait.
-            let idle = self.waiting.is_empty() && self.origins.is_empty();
-            if stop_by.is_some_and(|by| idle || by <= now) {
-                for proposal in std::mem::take(&mut self.waiting) {
-                    self.refuse(&proposal, Error::Stopped);
-                }
-                self.publish();
+            if self.turn(&mut inputs, millis_since(epoch)) == Turn::Stopped {
                 return;
             }
         }
     }
 
-    fn now(&self) -> Millis {
-        u64::try_from(clock::now().saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
+    /// To be called once, before the first turn.
+    pub(crate) fn begin(&mut self, leases: Vec<(i64, u64)>, now: Millis) {
+        let commands = self.core.start(leases, now);
+        self.carry_out(commands, &mut VecDeque::new());
+    }
+
+    /// Takes `inputs`, and what time brings, and publishes what came of it. Due when there are inputs, or when the core's clock says.
+    pub(crate) fn turn(&mut self, inputs: &mut Vec<RaftInput>, now: Millis) -> Turn {
+        if now >= self.core.wake_at() {
+            self.step(Input::Time, now);
+        }
+        for input in inputs.drain(..) {
+            match input {
+                RaftInput::Propose(proposal) if self.stop_by.is_some() => self.refuse(&proposal, Error::Stopped),
+                RaftInput::Propose(proposal) => self.waiting.push_back(proposal),
+                RaftInput::Peer(message) => self.receive(message, now),
+                RaftInput::Persisted { number } => {
+                    let durable = self.held.partition_point(|(after, _)| *after <= number);
+                    self.outgoing.extend(self.held.drain(..durable).map(|(_, message)| message));
+                    self.step(Input::Persisted { number }, now);
+                }
+                RaftInput::Applied { index, leases } => self.step(Input::Applied { index, leases }, now),
+                RaftInput::Read(ticket) => self.step(Input::Read { ticket }, now),
+                RaftInput::KeepAlive { lease, ticket } => self.step(Input::KeepAlive { lease, ticket }, now),
+                RaftInput::TimeToLive { lease, ticket } => self.step(Input::TimeToLive { lease, ticket }, now),
+                RaftInput::Purged { index } => self.step(Input::Purged { index }, now),
+                RaftInput::Room => {}
+                RaftInput::Stop => self.stop_by = Some(now + STOP_WITHIN),
+            }
+        }
+        self.propose(now);
+        self.publish();
+        // What was accepted is finished: it may be durable already, and its clients wait.
+        let idle = self.waiting.is_empty() && self.origins.is_empty();
+        if self.stop_by.is_none_or(|by| !idle && now < by) {
+            return Turn::GoOn;
+        }
+        for proposal in std::mem::take(&mut self.waiting) {
+            self.refuse(&proposal, Error::Stopped);
+        }
+        self.publish();
+        Turn::Stopped
+    }
+
+    /// Takes a peer's message. Its entries wait in the tail until the core says what becomes of them; without room for them the
+    /// message counts as lost, and the peer sends again.
+    fn receive(&mut self, received: PeerMessage, now: Millis) {
+        let PeerMessage { message, entries } = received;
+        let mut fresh = Vec::new();
+        for entry in entries {
+            let (position, bytes) = (entry.position, entry.payload.len() as u64 + ENTRY_BYTES);
+            let Some(lease) = self.lease(bytes, fresh.is_empty()) else {
+                fresh.into_iter().for_each(|position| self.tail.drop_position(position));
+                return;
+            };
+            if self.tail.insert(entry, lease) {
+                fresh.push(position);
+            }
+        }
+        let commands = self.core.step(Input::Message(message), now);
+        let taken = commands.iter().find_map(|command| match command {
+            Command::Persist { first, last, .. } => Some((*first, *last)),
+            _ => None,
+        });
+        // Those that the log has already, and those of a message that came too late.
+        let in_vain = |position: &LogPosition| {
+            taken.is_none_or(|(first, last)| position.index < first || position.index > last)
+        };
+        fresh.into_iter().filter(in_vain).for_each(|position| self.tail.drop_position(position));
+        self.carry_out(commands, &mut VecDeque::new());
+    }
+
+    /// A lease of the log for an entry. One that is larger than what is free goes alone.
+    fn lease(&self, bytes: u64, first: bool) -> Option<Lease> {
+        let budget = &self.shared.budget;
+        let lease = budget.try_lease(Holder::Log, bytes).or_else(|| {
+            // What is kept for a slow reader of the log goes first; then it is apply's turn to give back.
+            self.tail.evict(bytes);
+            budget.want_room(Holder::Log);
+            budget.try_lease(Holder::Log, bytes)
+        });
+        let alone = first && self.origins.is_empty() && budget.used(Holder::Log) == 0;
+        lease.or_else(|| alone.then(|| budget.force_lease(Holder::Log, bytes)))
     }
 
     fn step(&mut self, input: Input<Ticket>, now: Millis) {
@@ -140,23 +199,9 @@ impl<E: Engine> Driver<E> {
     /// Proposes what waits and has its lease of the log, all at once.
     fn propose(&mut self, now: Millis) {
         let mut leased = VecDeque::new();
-        let budget = &self.shared.budget;
         while let Some(next) = self.waiting.front() {
             let bytes = next.payload.len() as u64 + ENTRY_BYTES;
-            let lease = budget.try_lease(Holder::Log, bytes).or_else(|| {
-                // What is kept for a slow reader of the log goes first; then it is apply's turn to give back.
-                self.tail.evict(bytes);
-                budget.want_room(Holder::Log);
-                budget.try_lease(Holder::Log, bytes)
-            });
-            let lease = match lease {
-                Some(lease) => lease,
-                // Larger than what is free when nothing else is there: it goes alone.
-                None if self.origins.is_empty() && leased.is_empty() && budget.used(Holder::Log) == 0 => {
-                    budget.force_lease(Holder::Log, bytes)
-                }
-                None => break,
-            };
+            let Some(lease) = self.lease(bytes, leased.is_empty()) else { break };
             let mut proposal = self.waiting.pop_front().expect("it was looked at above");
             proposal.admitted = None;
             self.revocations -= usize::from(proposal.origin.is_none());
@@ -171,9 +216,11 @@ impl<E: Engine> Driver<E> {
     }
 
     fn carry_out(&mut self, commands: Vec<Command<Ticket>>, leased: &mut VecDeque<(Proposal, Lease)>) {
+        let mut accepted = false;
         for command in commands {
             match command {
                 Command::Accepted { first, count } => {
+                    accepted = true;
                     for (offset, (proposal, lease)) in (0..count).zip(leased.drain(..)) {
                         let position = LogPosition { index: LogIndex(first.index.0 + offset), term: first.term };
                         let entry = Entry { position, entry_type: NORMAL, payload: proposal.payload };
@@ -192,14 +239,22 @@ impl<E: Engine> Driver<E> {
                     }
                 }
                 Command::Persist { number, first, last, hard_state } => {
-                    let view = self.core.positions(first, last);
-                    self.log.push(LogJob::Append { number, positions: view, hard_state });
+                    let positions = self.core.positions(first, last);
+                    if !accepted && !positions.is_empty() {
+                        self.forget_replaced(first);
+                        self.own_entry(&positions);
+                    }
+                    self.log.push(LogJob::Append { number, positions, hard_state });
                 }
                 Command::Apply { up_to } => {
                     let due = self.origins.partition_point(|(position, _)| position.index <= up_to);
                     let origins = self.origins.drain(..due).collect();
                     self.apply.push(ApplyJob::Apply { up_to, origins });
                 }
+                Command::Send { message, after: None } => self.outgoing.push(message),
+                Command::Send { message, after: Some(number) } => self.held.push_back((number, message)),
+                Command::Refused(refused) => tracing::warn!(error = %refused, "a peer's message is refused"),
+                Command::NoLeader { ticket } => self.reply(ticket, Reply::Rejected(Error::NoLeader)),
                 Command::ReadReady { tickets } => {
                     for ticket in tickets {
                         self.reply(ticket, Reply::ReadReady);
@@ -228,6 +283,26 @@ impl<E: Engine> Driver<E> {
         }
     }
 
+    /// The entry with which a new leader begins its term has no payload, and nobody brought it here.
+    fn own_entry(&self, positions: &[LogPosition]) {
+        if let [position] = *positions {
+            let entry = Entry { position, entry_type: NORMAL, payload: Payload::default() };
+            // One that a peer sent stands there already.
+            self.tail.insert(entry, self.shared.budget.force_lease(Holder::Log, ENTRY_BYTES));
+        }
+    }
+
+    /// Whoever waits for an entry that another leader's takes the place of hears that it is lost: it was not committed.
+    fn forget_replaced(&mut self, first: LogIndex) {
+        let view = self.core.view();
+        let (kept, replaced) = self.origins.drain(..).partition(|(position, _): &(LogPosition, Ticket)| {
+            position.index < first || view.term_at(position.index) == Some(position.term)
+        });
+        self.origins = kept;
+        let replaced: VecDeque<_> = replaced;
+        replaced.into_iter().for_each(|(_, ticket)| self.reply(ticket, Reply::Rejected(Error::LeaderChanged)));
+    }
+
     fn revocation(&self, id: i64) -> Proposal {
         let request = tidegate_api::pb::etcdserverpb::LeaseRevokeRequest { id };
         let message = prost::Message::encode_to_vec(&request).into();
@@ -253,18 +328,5 @@ impl<E: Engine> Driver<E> {
         for (mailbox, replies) in self.shared.mailboxes.iter().zip(&mut self.replies) {
             mailbox.append(replies);
         }
-    }
-}
-
-/// Starts the core from what the disk holds.
-pub(crate) fn start_core(
-    config: crate::core::Config,
-    view: tidegate_raft::LogView,
-    hard_state: tidegate_raft::HardState,
-    applied: LogIndex,
-) -> Core<Ticket> {
-    match Core::new(config, view, hard_state, applied, 0) {
-        Ok(core) => core,
-        Err(error) => fail("the log and the store do not fit together", &error),
     }
 }

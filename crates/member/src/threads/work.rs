@@ -43,19 +43,28 @@ pub struct Work(Arc<Shared>);
 impl Work {
     /// Starts `threads` threads, at least two.
     pub fn start(threads: usize) -> (Self, Vec<JoinHandle<()>>) {
-        let threads = threads.max(2);
-        let state =
-            State { reads: VecDeque::new(), others: VecDeque::new(), others_free: threads - 1, stopping: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() });
+        let work = Self::idle(threads);
+        let handles = work.begin(threads);
+        (work, handles)
+    }
+
+    /// Takes work that [`Work::begin`] starts to do, with as many threads.
+    pub(crate) fn idle(threads: usize) -> Self {
+        let others_free = threads.max(2) - 1;
+        let state = State { reads: VecDeque::new(), others: VecDeque::new(), others_free, stopping: false };
+        Self(Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() }))
+    }
+
+    pub(crate) fn begin(&self, threads: usize) -> Vec<JoinHandle<()>> {
+        let shared = &self.0;
         let start = |n| {
-            let shared = Arc::clone(&shared);
+            let shared = Arc::clone(shared);
             std::thread::Builder::new()
                 .name(format!("work-{n}"))
                 .spawn(move || shared.run())
                 .expect("a thread can be started at start-up")
         };
-        let handles = (0..threads).map(start).collect();
-        (Self(shared), handles)
+        (0..threads.max(2)).map(start).collect()
     }
 
     /// Runs `job` on a work thread. Dropping the future does not stop a job that has begun.

@@ -22,14 +22,19 @@ const TIME: Duration = Duration::from_millis(1);
 const ROWS_BETWEEN_LOOKS: usize = 8;
 
 /// What one turn on a work thread may do.
-pub(super) struct Slice {
+pub(crate) struct Slice {
     rows: usize,
-    until: Instant,
+    until: Option<Instant>,
 }
 
 impl Slice {
-    pub(super) fn begin() -> Self {
-        Self { rows: ROWS, until: clock::now() + TIME }
+    pub(crate) fn begin() -> Self {
+        Self { rows: ROWS, until: Some(clock::now() + TIME) }
+    }
+
+    /// One that ends after `rows` rows, however long they take.
+    pub(crate) fn rows(rows: usize) -> Self {
+        Self { rows, until: None }
     }
 
     /// Whether the next row belongs to the next slice.
@@ -38,12 +43,12 @@ impl Slice {
             return true;
         }
         self.rows -= 1;
-        self.rows.is_multiple_of(ROWS_BETWEEN_LOOKS) && clock::now() >= self.until
+        self.rows.is_multiple_of(ROWS_BETWEEN_LOOKS) && self.until.is_some_and(|until| clock::now() >= until)
     }
 }
 
 /// A read under way.
-pub(super) struct Walk {
+pub(crate) struct Walk {
     /// First revision that it needs.
     from: i64,
     kind: Kind,
@@ -58,7 +63,7 @@ enum Kind {
 
 impl Walk {
     /// `bytes_max`: most bytes of the events in its result.
-    pub(super) fn new(work: Work, bytes_max: usize) -> Self {
+    pub(crate) fn new(work: Work, bytes_max: usize) -> Self {
         match work {
             Work::CatchUp { scope, from, to, previous } => {
                 let collector = Collector::new(bytes_max);
@@ -80,7 +85,7 @@ impl Walk {
     }
 
     /// Goes on for one slice: with the rest of the read, or its result.
-    pub(super) fn step<E: Engine>(self, reader: &Reader<E>, slice: &mut Slice) -> Result<Self, Done> {
+    pub(crate) fn step<E: Engine>(self, reader: &Reader<E>, slice: &mut Slice) -> Result<Self, Done> {
         let from = self.from;
         let went = match self.kind {
             Kind::Key { span, to, previous, collector } => {

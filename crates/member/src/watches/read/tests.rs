@@ -144,7 +144,7 @@ impl Store {
         let reader = self.machine.reader();
         let mut walk = Walk::new(work, bytes_max);
         for slices in 1.. {
-            let mut slice = Slice { rows, until: clock::now() + Duration::from_secs(3600) };
+            let mut slice = Slice::rows(rows);
             match walk.step(&reader, &mut slice) {
                 Ok(rest) => walk = rest,
                 Err(done) => return (done, slices),
