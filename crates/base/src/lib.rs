@@ -6,6 +6,7 @@ mod budget;
 pub mod clock;
 mod limits;
 mod payload;
+pub mod planted;
 mod position;
 mod size;
 mod varint;

@@ -6,7 +6,7 @@
 use std::{path::Path, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use tidegate_base::{Budget, LogIndex, LogPosition};
+use tidegate_base::{Budget, LogIndex, LogPosition, Term};
 use tidegate_engine::Engine;
 use tidegate_kv::{
     Command, Reader,
@@ -149,7 +149,12 @@ impl<E: Engine> Stepped<E> {
         self.begin_reads();
     }
 
+    /// Who is ready or may ask again finds out by asking.
     fn begin_reads(&mut self) {
+        {
+            let mut hub = self.watches.hub();
+            while hub.next_ready().is_some() || hub.next_accepting().is_some() {}
+        }
         while let Some(job) = { self.watches.hub().next_job() } {
             self.walks.push((job.id, Walk::new(job.work, job.bytes_max)));
         }
@@ -271,6 +276,11 @@ impl<E: Engine> Stepped<E> {
     /// The last entry in the log, durable or not.
     pub fn last(&self) -> LogPosition {
         self.parts.log_reader.bounds().1
+    }
+
+    /// Term of the entry at `index`, if this member has it, durable or not.
+    pub fn has(&self, index: LogIndex) -> Option<Term> {
+        self.parts.driver.core.view().term_at(index)
     }
 
     pub fn hub_stats(&self) -> HubStats {

@@ -1,0 +1,96 @@
+//! Many seeds of the simulation, on all cores.
+//!
+//! `TIDEGATE_SEED` runs one, `TIDEGATE_SEEDS` so many, `TIDEGATE_MINUTES` as many as fit.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tidegate_sim::{Kind, Report};
+
+/// Most failures that are shown.
+const SHOWN: usize = 5;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+fn check(seed: u64) -> Result<Report, String> {
+    tidegate_sim::run(seed).map_err(|error| {
+        format!("seed {seed}: {error}\n  replay: TIDEGATE_SEED={seed} cargo test --release -p tidegate-sim --test seeds")
+    })
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = variable("TIDEGATE_SEED") {
+        let report = check(seed).unwrap_or_else(|error| panic!("{error}"));
+        println!("seed {seed}: {report:#?}");
+        return;
+    }
+    let long = std::env::var("TIDEGATE_LONG").is_ok();
+    let minutes = variable("TIDEGATE_MINUTES");
+    let count = variable("TIDEGATE_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else if long { 20_000 } else { 2000 });
+    let first = variable("TIDEGATE_FIRST_SEED").unwrap_or(1);
+    let (begin, next) = (Instant::now(), AtomicU64::new(first));
+    let until = begin + Duration::from_secs(minutes.unwrap_or(24 * 60) * 60);
+    let total = Mutex::new((Report::default(), 0u64, [0u64; Kind::COUNT], Vec::new()));
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // A failing seed tells in its own words; the place of the assertion is in its text.
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed - first >= count || Instant::now() >= until {
+                        return;
+                    }
+                    let result = check(seed);
+                    let mut total = total.lock().expect("no panic under the lock");
+                    total.1 += 1;
+                    match result {
+                        Ok(report) => {
+                            total.0.add(&report);
+                            for (seeds, times) in total.2.iter_mut().zip(report.faults) {
+                                *seeds += u64::from(times > 0);
+                            }
+                        }
+                        Err(error) => total.3.push(error),
+                    }
+                    if total.3.len() >= SHOWN {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let (sum, seeds, in_seeds, failures) = total.into_inner().expect("no panic under the lock");
+    let seconds = begin.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let per = |n: u64, of: u64| n as f64 / (of.max(1) as f64);
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let rate = sum.events as f64 / seconds;
+    println!(
+        "{seeds} seeds in {seconds:.0} s: {rate:.0} events/s, {:.1} simulated hours; a seed: {:.0} entries committed, {:.0} \
+         acknowledged, {:.0} reads, {:.0} watch events, {:.1} elections, {:.0} faults",
+        per(sum.simulated_ms, 3_600_000),
+        per(sum.committed, seeds),
+        per(sum.acknowledged, seeds),
+        per(sum.reads, seeds),
+        per(sum.watch_events, seeds),
+        per(sum.elections, seeds),
+        per(sum.faults.iter().sum(), seeds),
+    );
+    for (kind, seeds_with) in Kind::ALL.iter().zip(in_seeds) {
+        println!("  {kind:?}: {} times, in {:.0} % of the seeds", sum.faults[*kind as usize], 100.0 * per(seeds_with, seeds));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if seeds >= 500 {
+        assert!(per(sum.committed, seeds) >= 1000.0 && per(sum.faults.iter().sum(), seeds) >= 20.0, "the seeds are too calm");
+        assert!(in_seeds.iter().all(|with| 20 * with >= seeds), "a kind of fault is rare");
+    }
+}
