@@ -177,11 +177,12 @@ impl<E: Engine> Stepped<E> {
         self.parts.shared.raft.push(RaftInput::Peer(message));
     }
 
-    /// Proposes an entry; its reply comes under `number`.
-    pub fn propose(&self, command: Command, message: Bytes, number: u32) {
-        let payload = self.parts.shared.envelope(command).seal(message);
-        let origin = Some(ticket(number));
+    /// Proposes an entry; its reply comes under `number`. Returns its request id.
+    pub fn propose(&self, command: Command, message: Bytes, number: u32) -> u64 {
+        let envelope = self.parts.shared.envelope(command);
+        let (payload, origin) = (envelope.seal(message), Some(ticket(number)));
         self.parts.shared.raft.push(RaftInput::Propose(Proposal { payload, admitted: None, origin }));
+        envelope.request_id
     }
 
     pub fn ask_read(&self, number: u32) {

@@ -129,6 +129,9 @@ pub struct Raft {
     told: (Role, Term, u64),
     /// A change of the commit index alone waits for the next write.
     commit_pending: bool,
+    /// Numbers of the last [`Command::Persist`], and of the last one that is durable.
+    persisting: u64,
+    persisted: u64,
     sole: bool,
 }
 
@@ -182,7 +185,7 @@ impl Raft {
         let node = RawNode::new(&core, view, &logger)?;
         let told = (Role::Follower, hard_state.term, 0);
         let sole = config.voters == [config.id];
-        Ok(Self { node, told, commit_pending: false, sole })
+        Ok(Self { node, told, commit_pending: false, persisting: 0, persisted: 0, sole })
     }
 
     /// What must happen before the first input: committed entries to apply, and a single voter's election.
@@ -208,7 +211,10 @@ impl Raft {
             }
             Input::Message(message) => self.message(message)?,
             Input::Propose { count } => self.propose(count, &mut out),
-            Input::Persisted { number } => self.node.on_persist_ready(number),
+            Input::Persisted { number } => {
+                self.persisted = number;
+                self.node.on_persist_ready(number);
+            }
             Input::Applied(index) => self.node.advance_apply_to(index.0),
             Input::ReadIndex(id) => self.node.read_index(id.0.to_be_bytes().to_vec()),
             Input::Unreachable(peer) => self.node.report_unreachable(peer),
@@ -310,15 +316,17 @@ impl Raft {
                 let hard_state = hard_state.or_else(|| self.commit_pending.then(|| self.hard_state()));
                 let (first, last) = (LogIndex(first.index), LogIndex(last.index));
                 out.push(Command::Persist { number, first, last, hard_state });
-                self.commit_pending = false;
+                (self.commit_pending, self.persisting) = (false, number);
             } else if ready.must_sync() {
                 out.push(Command::Persist { number, first: LogIndex(1), last: LogIndex(0), hard_state });
-                self.commit_pending = false;
+                (self.commit_pending, self.persisting) = (false, number);
             } else {
                 self.commit_pending |= hard_state.is_some();
             }
+            // With nothing to persist of its own, it still follows what was to be persisted before it.
+            let after = (self.persisting > self.persisted).then_some(self.persisting);
             for message in ready.take_persisted_messages() {
-                out.extend(Message::from_core(&message).map(|message| Command::Send { message, after: Some(number) }));
+                out.extend(Message::from_core(&message).map(|message| Command::Send { message, after }));
             }
             for read in ready.take_read_states() {
                 let id = read.request_ctx.as_slice().try_into().map_or(0, u64::from_be_bytes);

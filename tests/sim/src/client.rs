@@ -1,7 +1,5 @@
 //! Clients: what they ask for, and what the answers must be.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use prost::Message;
 use rand::{Rng, rngs::SmallRng};
@@ -12,6 +10,7 @@ use tidegate_api::{
         TxnRequest, compare, request_op::Request,
     },
 };
+use tidegate_base::Term;
 use tidegate_engine::{MapEngine, Order, Tier};
 use tidegate_kv::{
     Answer, Bound, Command, OpAnswer, Outcome, Piece, Pin, PutAnswer, RangeCursor, RangeSpec, ReadError, Reader,
@@ -28,7 +27,7 @@ pub(crate) enum Wait {
     /// Nothing: it rests.
     Rest,
     /// A reply under this number of a member's life.
-    Reply { member: usize, life: u32, number: u32, asked: Asked, since: u64 },
+    Reply { member: usize, number: u32, asked: Asked, since: u64 },
     /// It reads under a pin, which an answer or a read of its own took.
     Reading { member: usize, life: u32, reads: Reads },
 }
@@ -36,10 +35,11 @@ pub(crate) enum Wait {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Asked {
     Entry { lease: Option<i64>, compaction: bool },
+    /// `life`: of the lease, when it was asked; `committed`: the newest term then that had an entry committed.
+    KeepAlive { lease: i64, life: Option<u32>, committed: Term },
+    TimeToLive { lease: i64, life: Option<u32>, committed: Term },
     /// A linearizable read; what was acknowledged before it, and the revision and range to read afterwards.
     Read { acknowledged: i64, range: KeyRange },
-    KeepAlive { lease: i64, life: Option<u32> },
-    TimeToLive { lease: i64, life: Option<u32> },
 }
 
 /// Ranges that are read at leisure, while a pin keeps them.
@@ -148,32 +148,22 @@ pub(crate) fn point(reader: &Reader<MapEngine>, oracle: &Oracle, key: &[u8], rev
     assert_eq!(found, expected, "a point read of {key:?} at {bound:?}");
 }
 
-/// What a lease question may be answered. `expired`: which leases somebody was told to have expired, and which life of theirs.
-pub(crate) fn lease_answer(
-    asked: &Asked,
-    reply: &Reply,
-    oracle: &Oracle,
-    expired: &mut BTreeSet<(i64, u32)>,
-) -> Option<i64> {
-    match (asked, reply) {
-        (Asked::KeepAlive { lease, life }, Reply::Renewed(Some(_))) => {
-            let dead = life.is_some_and(|life| expired.contains(&(*lease, life)) && oracle.life(*lease) == Some(life));
-            assert!(!dead, "lease {lease} was reported expired, and lives");
-            Some(*lease)
-        }
-        (Asked::KeepAlive { lease, life: Some(life) }, Reply::Renewed(None)) => {
-            assert_ne!(oracle.life(*lease), Some(*life), "lease {lease} is unknown to a leader, and not revoked");
-            None
-        }
-        (Asked::TimeToLive { lease, life: Some(life) }, Reply::Remaining(None)) => {
-            // It may be on its way out; but then it does not come back.
-            if oracle.life(*lease) == Some(*life) {
-                expired.insert((*lease, *life));
-            }
-            None
-        }
-        _ => None,
+/// What a question about a lease may be answered, and by whom: `term` is the newest that the member has heard of. The lease that
+/// is promised to live comes back.
+///
+/// A lease that was reported expired may live on under another leader, which gives everybody the full time again; but who
+/// answers must lead, and not have been replaced before it was asked.
+pub(crate) fn lease_answer(asked: &Asked, reply: &Reply, term: Term, oracle: &Oracle) -> Option<i64> {
+    let (Asked::KeepAlive { lease, life, committed } | Asked::TimeToLive { lease, life, committed }) = asked else {
+        return None;
+    };
+    if matches!(reply, Reply::Renewed(_) | Reply::Remaining(_)) {
+        assert!(term >= *committed, "a leader of term {term} answers for lease {lease} after term {committed} has begun");
     }
+    if let (Reply::Renewed(None), Some(life)) = (reply, life) {
+        assert_ne!(oracle.life(*lease), Some(*life), "lease {lease} is unknown to a leader, and not revoked");
+    }
+    matches!(reply, Reply::Renewed(Some(_))).then_some(*lease)
 }
 
 /// Draws a request.
@@ -212,7 +202,10 @@ impl Draw<'_> {
         match self.rng.random_range(0..6) {
             0 => KeyRange::From(Bytes::from_static(b"\0")),
             1 => KeyRange::From(start),
-            2 | 3 => KeyRange::Span(start, self.key()),
+            2 | 3 => {
+                let end = self.key();
+                KeyRange::Span(start.clone().min(end.clone()), [&start.max(end)[..], b"\0"].concat().into())
+            }
             _ => KeyRange::One(start),
         }
     }

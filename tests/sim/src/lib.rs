@@ -17,7 +17,11 @@ mod plan;
 mod watcher;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Once,
+};
 
 pub use plan::Kind;
 
@@ -32,6 +36,8 @@ pub struct Report {
     pub changes: u64,
     pub watch_events: u64,
     pub elections: u64,
+    /// Leases that ended by themselves.
+    pub expired: u64,
     /// How often each kind of fault struck.
     pub faults: [u64; Kind::COUNT],
 }
@@ -46,19 +52,24 @@ impl Report {
         self.changes += other.changes;
         self.watch_events += other.watch_events;
         self.elections += other.elections;
+        self.expired += other.expired;
         for (sum, more) in self.faults.iter_mut().zip(other.faults) {
             *sum += more;
         }
     }
 }
 
-/// Runs one seed.
+thread_local! {
+    /// What the last panic on this thread said, and where.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs one seed. Panics are taken for what was found, here and in the code under test, and are not printed from now on.
 ///
 /// # Errors
 /// What was found wrong, in words.
 pub fn run(seed: u64) -> Result<Report, String> {
-    catch_unwind(AssertUnwindSafe(|| world::World::new(seed).run())).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-    })
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string()))));
+    catch_unwind(AssertUnwindSafe(|| world::World::new(seed).run())).map_err(|_| PANIC.take())
 }

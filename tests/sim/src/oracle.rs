@@ -67,7 +67,7 @@ impl Oracle {
             changes: Vec::new(),
             keys: BTreeMap::new(),
             outcomes: BTreeMap::new(),
-            compacted: 0,
+            compacted: -1,
             leases: BTreeMap::new(),
             revocations: BTreeMap::new(),
         }
@@ -77,8 +77,16 @@ impl Oracle {
         LogIndex(self.log.len() as u64)
     }
 
-    pub(crate) fn term_of(&self, index: LogIndex) -> Option<Term> {
-        self.entry(index).map(|entry| entry.term)
+    /// Of the last committed entry.
+    pub(crate) fn term(&self) -> Term {
+        self.log.last().map_or(Term(0), |entry| entry.term)
+    }
+
+    /// The last committed entry of an earlier term.
+    pub(crate) fn last_before(&self, term: Term) -> Option<(LogIndex, Term)> {
+        let count = self.log.partition_point(|entry| entry.term < term);
+        let last = self.log.get(count.checked_sub(1)?)?;
+        Some((LogIndex(count as u64), last.term))
     }
 
     fn entry(&self, index: LogIndex) -> Option<&Committed> {
@@ -91,11 +99,12 @@ impl Oracle {
 
     /// Visible and compacted revision after the entry at `index`.
     pub(crate) fn after(&self, index: LogIndex) -> (i64, i64) {
-        self.entry(index).map_or((1, 0), |entry| (entry.revision, entry.compacted))
+        self.entry(index).map_or((1, -1), |entry| (entry.revision, entry.compacted))
     }
 
-    /// A member has applied `entry`: the same one as every other, or the first time. Leases that it ended come back.
-    pub(crate) fn applied(&mut self, entry: &Entry) -> Vec<i64> {
+    /// A member has applied `entry`: the same one as every other, or the first time. Then its request id comes back, and the
+    /// leases that it ended.
+    pub(crate) fn applied(&mut self, entry: &Entry) -> Option<(u64, Vec<i64>)> {
         let (index, crc) = (entry.position.index, crc(&entry.payload));
         if let Some(known) = self.entry(index) {
             assert_eq!(
@@ -103,7 +112,7 @@ impl Oracle {
                 (entry.position.term, crc),
                 "state machine safety: entry {index} is another one on this member, or a committed one was lost"
             );
-            return Vec::new();
+            return None;
         }
         assert_eq!(index, self.committed().next(), "a member applied entries that nobody has committed");
         let outcome = planted::with(None, || self.apply(entry));
@@ -122,13 +131,13 @@ impl Oracle {
                 }
             }
         }
-        self.compacted = self.compacted.max(outcome.compacted.unwrap_or(0));
+        self.compacted = self.compacted.max(outcome.compacted.unwrap_or(-1));
         self.outcomes.insert(outcome.request_id, told(&outcome));
         self.log.push(Committed { term: entry.position.term, crc, revision, compacted: self.compacted });
         if outcome.changed {
             planted::with(None, || self.collect(revision));
         }
-        revoked
+        Some((outcome.request_id, revoked))
     }
 
     fn apply(&mut self, entry: &Entry) -> Outcome {
@@ -170,7 +179,9 @@ impl Oracle {
         });
         whole.expect("the maps can be read");
         for (at, kind, pair) in fresh {
+            // Of what began in its own revision there is none, even when an older life of it ended there.
             let previous = self.pair_at(&pair.key, Bound::at(at.main - 1));
+            let previous = previous.filter(|_| pair.create_revision != at.main);
             self.keys.entry(pair.key.clone()).or_default().push(self.changes.len());
             self.changes.push(Change { at, kind, pair, previous });
         }

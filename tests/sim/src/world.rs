@@ -74,9 +74,10 @@ pub(crate) struct World {
     /// The greatest revision that a client was told.
     acknowledged: i64,
     leaders: BTreeMap<Term, u64>,
-    expired: BTreeSet<(i64, u32)>,
     /// Until when a lease was promised to live, and which life of it.
     promises: BTreeMap<i64, (u32, u64)>,
+    /// Request ids of the revocations that clients asked for.
+    revocations: BTreeSet<u64>,
     jumped: bool,
     healing: bool,
     report: Report,
@@ -100,8 +101,8 @@ impl World {
             values: 0,
             acknowledged: 0,
             leaders: BTreeMap::new(),
-            expired: BTreeSet::new(),
             promises: BTreeMap::new(),
+            revocations: BTreeSet::new(),
             jumped: false,
             healing: false,
             report: Report::default(),
@@ -346,10 +347,11 @@ impl World {
         node.role_term = status.term.0;
         let known = *self.leaders.entry(status.term).or_insert(node.id);
         assert_eq!(known, node.id, "election safety: two leaders in term {}", status.term.0);
-        let committed = self.oracle.committed();
-        if committed.0 > 0 {
-            assert!(
-                process.has(committed) == self.oracle.term_of(committed),
+        // Votes may come late, when a later leader has committed more: what earlier terms committed counts.
+        if let Some((committed, term)) = self.oracle.last_before(status.term) {
+            assert_eq!(
+                process.has(committed),
+                Some(term),
                 "leader completeness: the leader of term {} has not got entry {committed}",
                 status.term.0
             );
@@ -366,8 +368,8 @@ impl World {
             let index = node.checked.next();
             let entry = process.log_reader().read(index);
             let entry = entry.unwrap_or_else(|error| panic!("applied entry {index} cannot be read: {error}"));
-            for lease in self.oracle.applied(&entry) {
-                self.expires(lease);
+            if let Some((request, leases)) = self.oracle.applied(&entry) {
+                leases.into_iter().for_each(|lease| self.ended(lease, request));
             }
             self.nodes[member].checked = index;
             return self.check_applied(member);
@@ -380,11 +382,15 @@ impl World {
         }
     }
 
-    /// A lease is gone. If nobody asked for it, it must have had its time.
-    fn expires(&mut self, lease: i64) {
-        if let Some((_, until)) = self.promises.remove(&lease) {
-            assert!(self.jumped || self.now >= until, "lease {lease} was promised to live until {until}, it is {}", self.now);
+    /// A lease is gone. If no client wanted that, it must have had its time.
+    fn ended(&mut self, lease: i64, request: u64) {
+        let promise = self.promises.remove(&lease);
+        if self.revocations.remove(&request) || self.jumped {
+            return;
         }
+        self.report.expired += 1;
+        let until = promise.map_or(0, |(_, until)| until);
+        assert!(self.now >= until, "lease {lease} was promised to live until {until}, it is {}", self.now);
     }
 
     fn client(&mut self, client: usize) {
@@ -431,14 +437,11 @@ impl World {
             0..=12 => {
                 let mut draw = Draw { rng: &mut self.rng, plan: &self.plan, next_value: &mut self.values };
                 let (command, message, asked) = draw.entry(&self.oracle);
-                if command == Command::LeaseRevoke {
-                    let revoke: tidegate_api::pb::etcdserverpb::LeaseRevokeRequest =
-                        prost::Message::decode(&message[..]).expect("it was just encoded");
-                    // From now on it may go at any time.
-                    self.promises.remove(&revoke.id);
-                }
                 let process = self.nodes[member].process.as_ref().expect("it was picked");
-                process.propose(command, message, number);
+                let request = process.propose(command, message, number);
+                if command == Command::LeaseRevoke {
+                    self.revocations.insert(request);
+                }
                 asked
             }
             13 | 14 => {
@@ -449,12 +452,12 @@ impl World {
             15 => {
                 let lease = self.rng.random_range(1..=LEASES);
                 self.process(member).keep_alive(lease, number);
-                Asked::KeepAlive { lease, life: self.oracle.life(lease) }
+                Asked::KeepAlive { lease, life: self.oracle.life(lease), committed: self.oracle.term() }
             }
             16 => {
                 let lease = self.rng.random_range(1..=LEASES);
                 self.process(member).time_to_live(lease, number);
-                Asked::TimeToLive { lease, life: self.oracle.life(lease) }
+                Asked::TimeToLive { lease, life: self.oracle.life(lease), committed: self.oracle.term() }
             }
             17 => {
                 let key = self.draw().key();
@@ -470,7 +473,7 @@ impl World {
                 return;
             }
         };
-        self.clients[client] = Wait::Reply { member, life, number, asked, since: self.now };
+        self.clients[client] = Wait::Reply { member, number, asked, since: self.now };
         self.schedule(member);
     }
 
@@ -491,7 +494,8 @@ impl World {
             unreachable!("it was found waiting")
         };
         let life = self.nodes[member].life;
-        if let Some(lease) = client::lease_answer(&asked, &reply, &self.oracle, &mut self.expired) {
+        if let Some(lease) = client::lease_answer(&asked, &reply, self.process(member).status().term, &self.oracle)
+        {
             self.promise(lease, since);
         }
         match (asked, reply) {
@@ -527,7 +531,6 @@ impl World {
         let until = since + seconds * 1000;
         match self.promises.get_mut(&lease).filter(|(known, _)| *known == life) {
             Some((_, promised)) => *promised = until.max(*promised),
-            // One that somebody wants revoked is promised nothing: see `ask`.
             None => drop(self.promises.insert(lease, (life, until))),
         }
     }
@@ -651,9 +654,8 @@ impl World {
         self.numbers += 1;
         let put = tidegate_api::pb::etcdserverpb::PutRequest { key: "probe".into(), ..Default::default() };
         self.process(member).propose(Command::Put, prost::Message::encode_to_vec(&put).into(), self.numbers);
-        let life = self.nodes[member].life;
         let asked = Asked::Entry { lease: None, compaction: false };
-        self.clients[0] = Wait::Reply { member, life, number: self.numbers, asked, since: self.now };
+        self.clients[0] = Wait::Reply { member, number: self.numbers, asked, since: self.now };
         self.schedule(member);
         Some((self.numbers, false))
     }

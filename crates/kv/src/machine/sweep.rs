@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   events   … │ swept │ ······· walk ······· │ target │ …        target: the compacted revision, or the oldest pin
-//!                  └─ deletions at this revision were kept: they go now
+//!                  └─ deletions, and what was written over in the same revision, were kept here: they go now
 //! ```
+//! The target itself stays whole: a watch from there on is not too late, and sees each of its events.
+//!
 //! Its cost follows what changed, not what exists: the walk sees each event once, and an event knows its predecessor.
 //!
-//! A walk keeps its target to its end: were it to rise in between, the deletions at the old target that were kept and passed
-//! would be passed for good. After a restart the target is not known any more, so the walk begins its revision again.
+//! A walk keeps its target to its end: were it to rise in between, what was kept at the old target and passed would be
+//! passed for good. After a restart the target is not known any more, so the walk begins its revision again.
 
 use tidegate_engine::{Batch, Cursor, Engine, Order, Scan, Space, Tier};
 
@@ -65,8 +67,12 @@ impl<E: Engine> Machine<E> {
             seen += 1;
             let event = EventRow::decode(row_key, row)?;
             bytes += event.key.len();
+            // What the last walk kept at its target goes now, and what stands at this one's stays.
+            let due = |previous: Version| {
+                if at.main > swept { previous.main < target } else { previous.main == swept }
+            };
             if let Some((previous, blob)) = event.previous
-                && at.main > swept
+                && due(previous)
                 && event.info.version != 1
             {
                 // A deletion that was written over has its own turn in the walk.

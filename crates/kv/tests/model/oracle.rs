@@ -66,8 +66,8 @@ impl Oracle {
     pub(crate) fn remains(&self, change: &Change) -> bool {
         let (c, own) = (self.compacted, &self.keys[&change.pair.key[..]]);
         let newest = own.iter().rfind(|other| other.main <= c);
-        // A deletion at the compacted revision stays, also one that the same transaction wrote over: a watch from there sees it.
-        change.main > c || if change.deleted { change.main == c } else { newest == Some(change) }
+        // The compacted revision stays whole, with what the same transaction wrote over: a watch from there sees it.
+        change.main >= c || !change.deleted && newest == Some(change)
     }
 
     /// The hash by its definition, over the encoded records.
