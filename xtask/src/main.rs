@@ -2,6 +2,7 @@
 
 mod bench;
 mod peers;
+mod planted;
 
 use clap::{Parser, Subcommand};
 
@@ -10,6 +11,8 @@ use clap::{Parser, Subcommand};
 enum Task {
     /// Builds the reference etcd, etcdctl and etcdutl, once, and prints the directory they are in.
     Peers,
+    /// Plants each known fault in a build of its own, and sees that a test finds it.
+    Planted(planted::Args),
     /// Measures ours, beside the reference.
     #[command(subcommand)]
     Bench(Bench),
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", peers::build()?.display());
             Ok(())
         }
+        Task::Planted(args) => planted::run(&args),
         Task::Bench(Bench::Kv(args)) => bench::kv::run(&args),
         Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
         Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),

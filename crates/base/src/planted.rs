@@ -51,7 +51,14 @@ mod switch {
     use super::Fault;
 
     thread_local! {
-        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+        static PLANTED: Cell<Option<Fault>> = Cell::new(named());
+    }
+
+    /// The fault that `TIDEGATE_PLANT` names.
+    fn named() -> Option<Fault> {
+        let name = std::env::var("TIDEGATE_PLANT").ok()?;
+        let fault = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
+        Some(fault.unwrap_or_else(|| panic!("there is no fault {name} to plant")))
     }
 
     /// Whether the fault is planted on this thread.
@@ -59,7 +66,7 @@ mod switch {
         PLANTED.get() == Some(fault)
     }
 
-    /// Plants `fault` on this thread while `body` runs.
+    /// Plants `fault`, or none, on this thread while `body` runs.
     pub fn with<T>(fault: Option<Fault>, body: impl FnOnce() -> T) -> T {
         struct Restore(Option<Fault>);
         impl Drop for Restore {

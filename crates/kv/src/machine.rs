@@ -22,7 +22,10 @@ pub use self::{shape::range_spec, sweep::Sweep};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_base::{LogIndex, LogPosition};
+use tidegate_base::{
+    LogIndex, LogPosition,
+    planted::{Fault, is_planted},
+};
 use tidegate_engine::{Batch, Engine, Error as EngineError, Lookup, Space, Tier};
 
 use self::{
@@ -219,6 +222,9 @@ impl<E: Engine> Machine<E> {
     /// # Errors
     /// [`Fatal`]: nothing of the batch is visible.
     pub fn commit(&mut self) -> Result<(), Fatal> {
+        if is_planted(Fault::AppliedIndexOutsideTheBatch) {
+            self.reader.engine.write(&mut self.batch)?;
+        }
         let meta = self.meta.encode();
         for space in Space::ALL {
             self.batch.put(space, META_KEY, &meta);

@@ -13,7 +13,10 @@
 
 use std::{io::IoSlice, path::Path, sync::Arc};
 
-use tidegate_base::{LogIndex, Term};
+use tidegate_base::{
+    LogIndex, Term,
+    planted::{Fault, is_planted},
+};
 
 use crate::{
     disk::Disk,
@@ -143,7 +146,7 @@ fn judge(segments: &[Arc<Segment>], active: usize, end: u64, scanner: &mut Scann
             if from == START && !all.iter().any(|before| before.records) {
                 blamed = (&segment.name, START);
             }
-            if mark > bad {
+            if mark > bad && !is_planted(Fault::TornTailAcceptedInTheMiddle) {
                 let detail = format!(
                     "no sound record here, but the one in {} at {offset} says that the log was durable up to {} in segment {:x}",
                     segment.name, mark.offset, mark.segment

@@ -34,12 +34,26 @@ pub(crate) enum Wait {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Asked {
-    Entry { lease: Option<i64>, compaction: bool },
+    Entry {
+        lease: Option<i64>,
+        compaction: bool,
+    },
     /// `life`: of the lease, when it was asked; `committed`: the newest term then that had an entry committed.
-    KeepAlive { lease: i64, life: Option<u32>, committed: Term },
-    TimeToLive { lease: i64, life: Option<u32>, committed: Term },
+    KeepAlive {
+        lease: i64,
+        life: Option<u32>,
+        committed: Term,
+    },
+    TimeToLive {
+        lease: i64,
+        life: Option<u32>,
+        committed: Term,
+    },
     /// A linearizable read; what was acknowledged before it, and the revision and range to read afterwards.
-    Read { acknowledged: i64, range: KeyRange },
+    Read {
+        acknowledged: i64,
+        range: KeyRange,
+    },
 }
 
 /// Ranges that are read at leisure, while a pin keeps them.
@@ -158,7 +172,10 @@ pub(crate) fn lease_answer(asked: &Asked, reply: &Reply, term: Term, oracle: &Or
         return None;
     };
     if matches!(reply, Reply::Renewed(_) | Reply::Remaining(_)) {
-        assert!(term >= *committed, "a leader of term {term} answers for lease {lease} after term {committed} has begun");
+        assert!(
+            term >= *committed,
+            "a leader of term {term} answers for lease {lease} after term {committed} has begun"
+        );
     }
     if let (Reply::Renewed(None), Some(life)) = (reply, life) {
         assert_ne!(oracle.life(*lease), Some(*life), "lease {lease} is unknown to a leader, and not revoked");

@@ -90,7 +90,7 @@ impl Node {
             progress_every: Duration::from_secs(3),
             log_retention: ByteSize(plan.retention),
             pin_max: Config::PIN_MAX,
-            limits: limits.clone(),
+            limits,
             allocator: None,
         };
         let ticks = 10 + 3 * usize::try_from(self.id).expect("a small number");

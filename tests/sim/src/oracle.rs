@@ -1,10 +1,7 @@
 //! What is committed, and what must follow from it: a machine that never crashes, never compacts physically and has no fault
 //! planted, and a map of versions that its events fill.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use tidegate_api::{

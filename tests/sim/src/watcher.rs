@@ -4,11 +4,7 @@ use prost::Message;
 use rand::{Rng, rngs::SmallRng};
 use tidegate_api::{
     KeyRange,
-    pb::{
-        Event,
-        event::EventType,
-        etcdserverpb::WatchResponse,
-    },
+    pb::{Event, etcdserverpb::WatchResponse, event::EventType},
 };
 use tidegate_engine::MapEngine;
 use tidegate_kv::{Version, watch::CreateSpec};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use tidegate_base::Term;
+use tidegate_base::{LogIndex, Term};
 use tidegate_kv::Command;
 use tidegate_member::{PeerMessage, Reply, pieces};
 use tidegate_raft::{Message, Role};
@@ -361,19 +361,18 @@ impl World {
 
     /// What a member has applied since: the same as everybody, with the same effect.
     fn check_applied(&mut self, member: usize) {
-        let node = &mut self.nodes[member];
+        let node = &self.nodes[member];
         let process = node.process.as_ref().expect("it had a turn");
-        let applied = process.applied();
-        while node.checked < applied {
-            let index = node.checked.next();
-            let entry = process.log_reader().read(index);
+        let (applied, from, log) = (process.applied(), node.checked.next(), process.log_reader().clone());
+        for index in (from.0..=applied.0).map(LogIndex) {
+            let entry = log.read(index);
             let entry = entry.unwrap_or_else(|error| panic!("applied entry {index} cannot be read: {error}"));
             if let Some((request, leases)) = self.oracle.applied(&entry) {
                 leases.into_iter().for_each(|lease| self.ended(lease, request));
             }
-            self.nodes[member].checked = index;
-            return self.check_applied(member);
         }
+        self.nodes[member].checked = applied;
+        let process = self.process(member);
         let reader = process.reader();
         let (revision, compacted) = self.oracle.after(applied);
         assert_eq!((reader.visible(), reader.compacted()), (revision, compacted), "revisions after entry {applied}");
@@ -494,8 +493,7 @@ impl World {
             unreachable!("it was found waiting")
         };
         let life = self.nodes[member].life;
-        if let Some(lease) = client::lease_answer(&asked, &reply, self.process(member).status().term, &self.oracle)
-        {
+        if let Some(lease) = client::lease_answer(&asked, &reply, self.process(member).status().term, &self.oracle) {
             self.promise(lease, since);
         }
         match (asked, reply) {
@@ -648,9 +646,8 @@ impl World {
     }
 
     fn probe(&mut self) -> Option<(u32, bool)> {
-        let member = (0..self.nodes.len()).find(|at| {
-            self.nodes[*at].process.as_ref().is_some_and(|process| process.status().role == Role::Leader)
-        })?;
+        let member = (0..self.nodes.len())
+            .find(|at| self.nodes[*at].process.as_ref().is_some_and(|process| process.status().role == Role::Leader))?;
         self.numbers += 1;
         let put = tidegate_api::pb::etcdserverpb::PutRequest { key: "probe".into(), ..Default::default() };
         self.process(member).propose(Command::Put, prost::Message::encode_to_vec(&put).into(), self.numbers);
@@ -663,9 +660,10 @@ impl World {
     fn is_well(&self, put: Option<(u32, bool)>) -> bool {
         put.is_some_and(|(_, done)| done)
             && self.oracle.leases.is_empty()
-            && self.nodes.iter().all(|node| {
-                node.process.as_ref().is_some_and(|process| process.applied() == self.oracle.committed())
-            })
+            && self
+                .nodes
+                .iter()
+                .all(|node| node.process.as_ref().is_some_and(|process| process.applied() == self.oracle.committed()))
             && self.watchers.iter().all(|watcher| watcher.is_done(&self.oracle))
     }
 

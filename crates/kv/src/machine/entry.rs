@@ -8,7 +8,10 @@ use tidegate_api::{
         AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseRevokeRequest, Member, PutRequest, TxnRequest,
     },
 };
-use tidegate_base::{LogPosition, Payload};
+use tidegate_base::{
+    LogPosition, Payload,
+    planted::{Fault, is_planted},
+};
 use tidegate_engine::{Engine, Order};
 
 use super::{
@@ -110,6 +113,7 @@ impl<E: Engine> Machine<E> {
             self.commit_open()?; // the old value may stand in the open batch, which cannot be read
         }
         let resumed = self.meta.cursor.take().filter(|cursor| cursor.index == position.index);
+        let resumed = resumed.filter(|_| !is_planted(Fault::ChunkCursorForgotten));
         if resumed.is_none()
             && let Some(error) = self.refusal(&ops)?
         {

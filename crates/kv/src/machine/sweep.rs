@@ -11,6 +11,7 @@
 //! A walk keeps its target to its end: were it to rise in between, what was kept at the old target and passed would be
 //! passed for good. After a restart the target is not known any more, so the walk begins its revision again.
 
+use tidegate_base::planted::{Fault, is_planted};
 use tidegate_engine::{Batch, Cursor, Engine, Order, Scan, Space, Tier};
 
 use super::{Fatal, Machine};
@@ -78,7 +79,12 @@ impl<E: Engine> Machine<E> {
                 // A deletion that was written over has its own turn in the walk.
                 removed.push(Removal { at: previous, key: event.key.to_vec(), blob, deletion: false });
             }
-            if event.info.deleted && at.main < target {
+            let kept_from = match target {
+                target if is_planted(Fault::DeletionDroppedOneRevisionEarly) => target + 1,
+                target if is_planted(Fault::DeletionKeptForEver) => target - 1,
+                target => target,
+            };
+            if event.info.deleted && at.main < kept_from {
                 removed.push(Removal { at, key: event.key.to_vec(), blob: false, deletion: true });
             }
         }
@@ -101,6 +107,9 @@ impl<E: Engine> Machine<E> {
     /// The compacted revision, or the oldest pin if that is lower. Pins to come are not below it.
     fn sweep_limit(&self) -> i64 {
         let published = self.reader.compacted();
+        if is_planted(Fault::CompactionIgnoresPins) {
+            return published;
+        }
         self.reader.oldest_pin().map_or(published, |pin| pin.min(published))
     }
 

@@ -6,7 +6,10 @@ mod lessor;
 mod rounds;
 
 pub use lessor::{Lessor, Millis, Renewal};
-use tidegate_base::{LogIndex, LogPosition};
+use tidegate_base::{
+    LogIndex, LogPosition,
+    planted::{Fault, is_planted},
+};
 use tidegate_raft::{self as raft, HardState, Message, Raft, Refused, Rejected, Role, Status};
 
 use self::rounds::Rounds;
@@ -257,7 +260,7 @@ impl<T> Core<T> {
     /// Only a leader knows deadlines, and only one that leads still: another may have been elected meanwhile, which has
     /// renewed what expired here, or expires what would be renewed here.
     fn lease(&mut self, asked: Asked<T>, now: Millis, out: &mut Vec<Command<T>>) {
-        if self.raft.reads_alone() {
+        if self.raft.reads_alone() || is_planted(Fault::LeaseAnsweredWithoutQuorum) {
             self.answer(asked, now, out);
         } else {
             self.ask(asked, now, out);

@@ -160,9 +160,7 @@ fn read_error(error: ReadError) -> Error {
     match error {
         ReadError::Compacted(_) => Error::Compacted,
         ReadError::Future(_) => Error::FutureRev,
-        error @ (ReadError::Engine(_) | ReadError::BadRow(_)) => {
-            fail(&Fatal::of("the store cannot be read")(error))
-        }
+        error @ (ReadError::Engine(_) | ReadError::BadRow(_)) => fail(&Fatal::of("the store cannot be read")(error)),
     }
 }
 

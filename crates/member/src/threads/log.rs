@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tidegate_base::{LogIndex, LogPosition, clock};
+use tidegate_base::{
+    LogIndex, LogPosition, clock,
+    planted::{Fault, is_planted},
+};
 use tidegate_engine::Engine;
 use tidegate_raftlog::{Entry, HardState, Log, LogError, LogReader, TailCache};
 
@@ -81,7 +84,8 @@ impl<E: Engine> Logger<E> {
                     }
                     let waiting = |position| self.tail.get(position).expect("what is to be written waits in the tail");
                     group.extend(positions.into_iter().map(waiting));
-                    group_state = hard_state.or(group_state);
+                    let lost = is_planted(Fault::VoteNotPersisted) && group.is_empty();
+                    group_state = hard_state.filter(|_| !lost).or(group_state);
                     persisted = Some(number);
                 }
                 LogJob::Flushed { index } => {
@@ -94,7 +98,9 @@ impl<E: Engine> Logger<E> {
         self.append(&mut group, group_state)?;
         if let Some(number) = persisted {
             let begin = clock::now();
-            self.log.sync().map_err(self.broken("made durable"))?;
+            if !is_planted(Fault::AcknowledgedBeforeFsync) {
+                self.log.sync().map_err(self.broken("made durable"))?;
+            }
             self.shared.counts.fsyncs.observe(clock::now().saturating_duration_since(begin));
             self.shared.raft.push(RaftInput::Persisted { number });
             match self.log.prepare_spare() {

@@ -171,9 +171,8 @@ impl<E: Engine> Driver<E> {
             _ => None,
         });
         // Those that the log has already, and those of a message that came too late.
-        let in_vain = |position: &LogPosition| {
-            taken.is_none_or(|(first, last)| position.index < first || position.index > last)
-        };
+        let in_vain =
+            |position: &LogPosition| taken.is_none_or(|(first, last)| position.index < first || position.index > last);
         fresh.into_iter().filter(in_vain).for_each(|position| self.tail.drop_position(position));
         self.carry_out(commands, &mut VecDeque::new());
     }

@@ -5,7 +5,10 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use tidegate_base::clock;
+use tidegate_base::{
+    clock,
+    planted::{Fault, is_planted},
+};
 use tidegate_engine::{Engine, Tier};
 use tidegate_kv::{
     Bound, Found, Info, KeyEvent, ReadError, Reader, StoredEvent, Version,
@@ -247,7 +250,11 @@ impl Collector {
 
     /// `stopped`: the revision at which the walk ended early.
     fn finish(mut self, to: i64, stopped: Option<i64>) -> Turn {
-        let next = stopped.unwrap_or(to + 1);
+        let next = match stopped {
+            Some(at) if is_planted(Fault::EventLostInCatchUp) => at + 1,
+            Some(at) if is_planted(Fault::EventRepeatedInCatchUp) => at - 1,
+            stopped => stopped.unwrap_or(to + 1),
+        };
         // What was begun of `next` is begun again later; a revision before it is whole.
         if self.open.as_ref().is_some_and(|open| open.revision() < next) {
             self.close();
