@@ -6,12 +6,11 @@ use std::{
     env,
     path::PathBuf,
     process::{Command, Stdio},
-    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Args as ClapArgs;
-use tidegate_base::planted::Fault;
+use tidegate_base::{clock, planted::Fault};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn find(fault: &str, seeds: u64) -> Result<Option<String>> {
     for (name, arguments) in FINDERS {
-        let begin = Instant::now();
+        let begin = clock::now();
         let mut command = cargo(arguments)?;
         if name == FINDERS[0].0 {
             command.env("TIDEGATE_SEEDS", seeds.to_string());

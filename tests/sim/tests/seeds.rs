@@ -8,9 +8,10 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use tidegate_base::clock;
 use tidegate_sim::{Kind, Report};
 
 /// Most failures that are shown.
@@ -62,7 +63,7 @@ fn seeds() -> Vec<String> {
         2000
     });
     let first = variable("TIDEGATE_FIRST_SEED").unwrap_or(1);
-    let (begin, next) = (Instant::now(), AtomicU64::new(first));
+    let (begin, next) = (clock::now(), AtomicU64::new(first));
     let until = begin + Duration::from_secs(minutes.unwrap_or(24 * 60) * 60);
     let total = Mutex::new((Report::default(), 0u64, [0u64; Kind::COUNT], Vec::new()));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -72,7 +73,7 @@ fn seeds() -> Vec<String> {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed - first >= count || Instant::now() >= until {
+                    if seed - first >= count || clock::now() >= until {
                         return;
                     }
                     let result = check(seed);
