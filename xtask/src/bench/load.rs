@@ -19,7 +19,7 @@ use tidegate_tests::{Peaks, Sampler, cpu_seconds};
 use super::{MIB, histogram::Histogram};
 
 /// A load stops when the machine has less memory than this left: the reference can take all of it.
-const AVAILABLE_LEAST: u64 = 2500 * MIB;
+pub(super) const AVAILABLE_LEAST: u64 = 2500 * MIB;
 
 /// One client of a load.
 pub(crate) trait Op: Send + 'static {
@@ -121,7 +121,7 @@ pub(crate) async fn run<O: Op>(pid: u32, ops: Vec<O>, amount: Amount) -> Result<
 }
 
 /// Bytes that the machine can still give.
-fn available() -> u64 {
+pub(super) fn available() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
