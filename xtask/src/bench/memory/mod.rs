@@ -19,11 +19,7 @@ use self::{
     neighbour::{Neighbour, Service},
     samples::{Samples, Seen},
 };
-use super::{
-    mib,
-    stores::Common,
-    table::Table,
-};
+use super::{mib, stores::Common, table::Table};
 
 /// Reads beside an attack may take so long, or three times what they take beside an idle store.
 const GET_P99_MS: f64 = 50.0;
@@ -73,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ]);
     let mut failed = Vec::new();
     for kind in args.common.kinds()? {
-        let idle = idle(args, &runtime, kind)?;
+        let idle = idle(args, kind)?;
         for case in Case::ALL.into_iter().filter(chosen) {
             eprintln!("{}: {}", kind.name(), case.text());
             let figures = measure(args, &runtime, kind, case)?;
@@ -120,23 +116,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Reads of the well-behaved client beside nobody: the p99 in milliseconds.
-fn idle(args: &Args, runtime: &tokio::runtime::Runtime, kind: Kind) -> Result<f64> {
+fn idle(args: &Args, kind: Kind) -> Result<f64> {
     let store = args.common.start(kind)?;
-    runtime.block_on(async {
-        let neighbour = Neighbour::start(store.client()).await?;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        Ok(neighbour.finish().await?.gets.percentile(99))
-    })
+    let neighbour = Neighbour::start(store.client())?;
+    pause(Duration::from_secs(5));
+    Ok(neighbour.finish()?.gets.percentile(99))
 }
 
 fn measure(args: &Args, runtime: &tokio::runtime::Runtime, kind: Kind, case: Case) -> Result<Figures> {
     let mut store = args.common.start(kind)?;
     let samples = Samples::start(&store);
-    let (outcome, service) = runtime.block_on(async {
-        let neighbour = Neighbour::start(store.client()).await?;
-        let outcome = case.attack(&store, args.divide.max(1)).await;
-        anyhow::Ok((outcome, neighbour.finish().await))
-    })?;
+    let neighbour = Neighbour::start(store.client())?;
+    let outcome = runtime.block_on(case.attack(&store, args.divide.max(1)));
+    let service = neighbour.finish();
     let mut failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
     let mut acked = outcome.unwrap_or_default();
     let mut restart_ms = None;

@@ -23,9 +23,10 @@ const KEY: &str = "neighbour/key";
 /// Between two reads.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// It has a thread and a runtime of its own, so that it waits for the store and not for the attackers' side.
 pub(super) struct Neighbour {
     stop: Arc<AtomicBool>,
-    tasks: [JoinHandle<Result<Histogram>>; 3],
+    thread: std::thread::JoinHandle<Result<Service>>,
 }
 
 /// What it saw.
@@ -35,9 +36,18 @@ pub(super) struct Service {
     pub(super) keepalives: Histogram,
 }
 
+type Task = JoinHandle<Result<Histogram>>;
+
 impl Neighbour {
-    pub(super) async fn start(client: Client) -> Result<Self> {
+    pub(super) fn start(client: Client) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
+        let signal = Arc::clone(&stop);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::spawn(move || runtime.block_on(Self::run(client, signal)));
+        Ok(Self { stop, thread })
+    }
+
+    async fn run(client: Client, stop: Arc<AtomicBool>) -> Result<Service> {
         let first = PutRequest { key: KEY.into(), value: "0".into(), ..Default::default() };
         client.put(first).await.context("the neighbour's first put")?;
         let watch = WatchCreateRequest { key: KEY.into(), ..Default::default() };
@@ -100,14 +110,14 @@ impl Neighbour {
                 Ok(latency)
             })
         };
-        Ok(Self { stop, tasks: [gets, puts, keepalives] })
+        let (gets, puts, keepalives): (Task, Task, Task) = (gets, puts, keepalives);
+        let (gets, puts, keepalives) = (gets.await??, puts.await??, keepalives.await??);
+        Ok(Service { gets, puts, keepalives })
     }
 
     /// Ends it; its first error is the result.
-    pub(super) async fn finish(self) -> Result<Service> {
+    pub(super) fn finish(self) -> Result<Service> {
         self.stop.store(true, Ordering::Relaxed);
-        let [gets, puts, keepalives] = self.tasks;
-        let (gets, puts, keepalives) = (gets.await??, puts.await??, keepalives.await??);
-        Ok(Service { gets, puts, keepalives })
+        self.thread.join().map_err(|_| anyhow::anyhow!("the client beside the attack panicked"))?
     }
 }
