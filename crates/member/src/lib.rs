@@ -18,6 +18,7 @@ mod metrics;
 mod rpc;
 mod shared;
 mod sketch;
+mod sorts;
 mod threads;
 mod ticket;
 mod version;
