@@ -8,9 +8,9 @@ use tidegate_api::{
     pb::{
         AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DefragmentRequest, DefragmentResponse,
         DeleteRangeRequest, DeleteRangeResponse, HashKvRequest, HashKvResponse, LeaseGrantRequest, LeaseGrantResponse,
-        LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberListRequest,
-        MemberListResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, StatusRequest, StatusResponse,
-        TxnRequest, TxnResponse,
+        LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
+        LeaseTimeToLiveResponse, MemberListRequest, MemberListResponse, PutRequest, PutResponse, RangeRequest,
+        RangeResponse, StatusRequest, StatusResponse, TxnRequest, TxnResponse,
     },
     wire,
 };
@@ -124,6 +124,7 @@ calls! {
     lease_grant LeaseGrant LeaseGrantRequest LeaseGrantResponse;
     lease_revoke LeaseRevoke LeaseRevokeRequest LeaseRevokeResponse;
     lease_time_to_live LeaseTimeToLive LeaseTimeToLiveRequest LeaseTimeToLiveResponse;
+    lease_leases LeaseLeases LeaseLeasesRequest LeaseLeasesResponse;
     member_list MemberList MemberListRequest MemberListResponse;
     alarm Alarm AlarmRequest AlarmResponse;
     status Status StatusRequest StatusResponse;

@@ -50,6 +50,9 @@ pub enum Input<T> {
         lease: i64,
         ticket: T,
     },
+    Leases {
+        ticket: T,
+    },
     Purged {
         index: LogIndex,
     },
@@ -87,6 +90,11 @@ pub enum Command<T> {
     Remaining {
         ticket: T,
         seconds: Option<(u64, u64)>,
+    },
+    /// All leases with their deadlines, by id.
+    Leases {
+        ticket: T,
+        deadlines: Vec<(Millis, i64)>,
     },
     /// These leases have expired: propose their revocation.
     Revoke {
@@ -179,6 +187,9 @@ impl<T> Core<T> {
             Input::TimeToLive { lease, ticket } => {
                 let seconds = self.lessor.time_to_live(lease, now);
                 out.push(Command::Remaining { ticket, seconds });
+            }
+            Input::Leases { ticket } => {
+                out.push(Command::Leases { ticket, deadlines: self.lessor.deadlines().collect() });
             }
         }
         out
