@@ -1,6 +1,7 @@
 //! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it.
 
 mod bench;
+mod diff;
 mod peers;
 
 use clap::{Parser, Subcommand};
@@ -10,6 +11,8 @@ use clap::{Parser, Subcommand};
 enum Task {
     /// Builds the reference etcd, etcdctl and etcdutl, once, and prints the directory they are in.
     Peers,
+    /// Random requests against ours and the reference: every answer compared.
+    Diff(diff::Args),
     /// Measures ours, beside the reference.
     #[command(subcommand)]
     Bench(Bench),
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", peers::build()?.display());
             Ok(())
         }
+        Task::Diff(args) => diff::compare(args),
         Task::Bench(Bench::Kv(args)) => bench::kv::run(&args),
         Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
         Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),
