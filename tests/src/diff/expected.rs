@@ -1,6 +1,6 @@
 //! Which events a watch must get, by all that happened: so that both stores are waited for, and none may leave anything out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tidegate_api::{
@@ -23,6 +23,8 @@ struct Wanted {
     deletions: bool,
     /// Changes from here on are not its own any more.
     until: usize,
+    /// It begins in the past.
+    past: bool,
 }
 
 #[derive(Default)]
@@ -30,8 +32,10 @@ pub(super) struct Expected {
     history: Vec<Change>,
     /// By stream and number; a number may be used again.
     watches: BTreeMap<(usize, i64), Vec<Wanted>>,
-    /// Answers without events, by stream.
-    others: BTreeMap<usize, usize>,
+    /// Answers without events, by stream and number.
+    others: BTreeMap<(usize, i64), usize>,
+    /// Watches of which it is open whether compaction ended them.
+    unsure: BTreeSet<(usize, i64)>,
 }
 
 impl Expected {
@@ -46,18 +50,15 @@ impl Expected {
 
     /// A creation that was answered.
     pub(super) fn watch(&mut self, stream: usize, create: &WatchCreateRequest, answer: &WatchResponse, compacted: i64) {
-        *self.others.entry(stream).or_default() += 1;
+        let others = self.others.entry((stream, answer.watch_id)).or_default();
+        *others += 1;
         if answer.canceled {
             return;
         }
-        let from = match create.start_revision {
-            0 => answer.header.as_ref().map_or(0, |header| header.revision) + 1,
-            from => from,
-        };
+        let now = answer.header.as_ref().map_or(0, |header| header.revision);
+        let from = if create.start_revision == 0 { now + 1 } else { create.start_revision };
         let gone = from < compacted;
-        if gone {
-            *self.others.entry(stream).or_default() += 1;
-        }
+        *others += usize::from(gone);
         let key = if create.key.is_empty() { Bytes::from_static(b"\0") } else { create.key.clone() };
         self.watches.entry((stream, answer.watch_id)).or_default().push(Wanted {
             range: KeyRange::new(key, create.range_end.clone()),
@@ -65,7 +66,30 @@ impl Expected {
             puts: !create.filters.contains(&0),
             deletions: !create.filters.contains(&1),
             until: if gone { 0 } else { usize::MAX },
+            past: from <= now,
         });
+    }
+
+    /// Compaction to `revision` comes, everything being told. etcd looks at watches that begin in the past ten times a
+    /// second: one that has had no event may be behind still, and is ended then.
+    pub(super) fn compact(&mut self, revision: i64) {
+        let behind = |(place, all): (&(usize, i64), &Vec<Wanted>)| {
+            let wanted = all.last()?;
+            let late = wanted.past && wanted.from < revision && wanted.until == usize::MAX;
+            (late && self.events(wanted) == 0).then_some(*place)
+        };
+        let unsure: Vec<_> = self.watches.iter().filter_map(behind).collect();
+        self.unsure.extend(unsure);
+    }
+
+    /// Whether it is open what a watch must get.
+    pub(super) fn unsure(&self, stream: usize, id: i64) -> bool {
+        self.unsure.contains(&(stream, id))
+    }
+
+    /// Whether it is open whether all of a stream's watches are in sync.
+    pub(super) fn unsure_progress(&self, stream: usize) -> bool {
+        self.unsure.iter().any(|(other, _)| *other == stream)
     }
 
     /// The watch ends now, everything before being told.
@@ -75,31 +99,37 @@ impl Expected {
             && wanted.until == usize::MAX
         {
             wanted.until = now;
-            *self.others.entry(stream).or_default() += 1;
+            *self.others.entry((stream, id)).or_default() += 1;
         }
     }
 
     pub(super) fn close(&mut self, stream: usize) {
         self.watches.retain(|(other, _), _| *other != stream);
-        self.others.remove(&stream);
+        self.others.retain(|(other, _), _| *other != stream);
+        self.unsure.retain(|(other, _)| *other != stream);
     }
 
-    /// How many events a watch must have got by now; `None` for one that is not known.
-    pub(super) fn count(&self, stream: usize, id: i64) -> Option<usize> {
-        let all = self.watches.get(&(stream, id))?;
-        let of = |wanted: &Wanted| {
-            let own = |change: &&Change| {
-                change.revision >= wanted.from
-                    && (if change.deletes { wanted.deletions } else { wanted.puts })
-                    && wanted.range.contains(&change.key)
-            };
-            self.history.iter().take(wanted.until).filter(own).count()
+    /// How many events a watch must have got by now.
+    pub(super) fn count(&self, stream: usize, id: i64) -> usize {
+        self.watches.get(&(stream, id)).map_or(0, |all| all.iter().map(|wanted| self.events(wanted)).sum())
+    }
+
+    fn events(&self, wanted: &Wanted) -> usize {
+        let own = |change: &&Change| {
+            change.revision >= wanted.from
+                && (if change.deletes { wanted.deletions } else { wanted.puts })
+                && wanted.range.contains(&change.key)
         };
-        Some(all.iter().map(of).sum())
+        self.history.iter().take(wanted.until).filter(own).count()
     }
 
-    /// How many answers without events a stream must have got by now.
-    pub(super) fn others(&self, stream: usize) -> usize {
-        self.others.get(&stream).copied().unwrap_or(0)
+    /// How many answers without events a watch must have got by now.
+    pub(super) fn others(&self, stream: usize, id: i64) -> usize {
+        self.others.get(&(stream, id)).copied().unwrap_or(0)
+    }
+
+    /// The watches of a stream.
+    pub(super) fn ids(&self, stream: usize) -> impl Iterator<Item = i64> {
+        self.others.keys().filter(move |(other, _)| *other == stream).map(|(_, id)| *id)
     }
 }

@@ -1,8 +1,11 @@
 //! Differences that are known and meant, each as narrow as it can be told. They stand in `docs/differences.md`.
 
-use tidegate_api::pb::{
-    KeyValue, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, range_request::SortTarget,
-    request_op::Request, response_op::Response,
+use tidegate_api::{
+    Code, Error,
+    pb::{
+        KeyValue, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, range_request::SortTarget,
+        request_op::Request, response_op::Response,
+    },
 };
 
 use super::{
@@ -14,21 +17,46 @@ use super::{
 pub(super) struct Known {
     pub(super) name: &'static str,
     /// Whether the two answers differ in this, and in nothing else.
-    explains: fn(&Call, &Outcome, &Outcome) -> bool,
+    explains: fn(&Answers<'_>) -> bool,
 }
 
-pub(super) const KNOWN: &[Known] = &[Known { name: "ties", explains: ties }];
+/// Two answers to one call.
+pub(super) struct Answers<'a> {
+    pub(super) call: &'a Call,
+    pub(super) ours: &'a Outcome,
+    pub(super) theirs: &'a Outcome,
+    /// Revisions that were compacted to.
+    pub(super) compactions: &'a [i64],
+}
+
+pub(super) const KNOWN: &[Known] =
+    &[Known { name: "ties", explains: ties }, Known { name: "hashes of compactions", explains: kept_hash }];
 
 /// What explains a difference; `None` when nothing does.
-pub(super) fn explain(call: &Call, ours: &Outcome, theirs: &Outcome) -> Option<&'static str> {
-    KNOWN.iter().find(|known| (known.explains)(call, ours, theirs)).map(|known| known.name)
+pub(super) fn explain(answers: &Answers<'_>) -> Option<&'static str> {
+    KNOWN.iter().find(|known| (known.explains)(answers)).map(|known| known.name)
+}
+
+/// etcd keeps the hashes that it made when it compacted, ten of them until it is restarted, and answers HashKV of the same
+/// revisions with them: with the revision compacted to before, and also when the revision is compacted meanwhile.
+fn kept_hash(answers: &Answers<'_>) -> bool {
+    let (Call::HashKv(request), Ok(Reply::HashKv(theirs))) = (answers.call, answers.theirs) else { return false };
+    let revision = request.revision;
+    let computed = match answers.ours {
+        Ok(Reply::HashKv(ours)) => ours.compact_revision >= revision && ours.header == theirs.header,
+        ours => *ours == Err((Code::OutOfRange, Error::Compacted.text().to_owned())),
+    };
+    theirs.hash_revision == revision
+        && theirs.compact_revision < revision
+        && answers.compactions.contains(&revision)
+        && computed
 }
 
 /// etcd sorts pairs that are equal in the field in no order of their own: from 13 pairs on its sort is not stable. Ours come
 /// by key.
-fn ties(call: &Call, ours: &Outcome, theirs: &Outcome) -> bool {
-    let (Ok(ours), Ok(theirs)) = (ours, theirs) else { return false };
-    match (call, ours, theirs) {
+fn ties(answers: &Answers<'_>) -> bool {
+    let (Ok(ours), Ok(theirs)) = (answers.ours, answers.theirs) else { return false };
+    match (answers.call, ours, theirs) {
         (Call::Range(request), Reply::Range(ours), Reply::Range(theirs)) => {
             let untied = |reply: &RangeResponse| {
                 let mut reply = reply.clone();

@@ -1,6 +1,6 @@
 //! Both stores, step by step side by side.
 
-use std::{fmt::Debug, path::Path, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use tidegate_api::pb::{LeaseRevokeRequest, WatchCreateRequest};
@@ -13,7 +13,7 @@ use super::{
     requests::STREAMS,
     side::{Outcome, Reply, Side},
     step::{Call, Step},
-    streams::{Record, WITNESS},
+    streams::{Record, Told, WITNESS},
 };
 use crate::Kind;
 
@@ -51,12 +51,13 @@ pub(super) struct Pair {
     theirs: Side,
     pub(super) known: Known,
     expected: Expected,
+    compactions: Vec<i64>,
 }
 
 impl Pair {
     pub(super) fn start(dir: &Path) -> Result<Self> {
         let (ours, theirs) = (Side::start(Kind::Tidegate, dir)?, Side::start(Kind::Etcd, dir)?);
-        Ok(Self { ours, theirs, known: Known::default(), expected: Expected::default() })
+        Ok(Self { ours, theirs, known: Known::default(), expected: Expected::default(), compactions: Vec::new() })
     }
 
     pub(super) async fn meet(&mut self) -> Result<()> {
@@ -78,11 +79,12 @@ impl Pair {
     pub(super) async fn step(&mut self, step: Step) -> Result<Verdict> {
         match step {
             Step::Call(call) => {
-                if matches!(call, Call::Compact(_))
-                    && let Some(difference) = self.told().await
-                {
+                if let Call::Compact(request) = &call {
                     // Compaction ends the watches that are behind: none is.
-                    return Ok(Verdict::Different(difference));
+                    if let Some(difference) = self.told().await {
+                        return Ok(Verdict::Different(difference));
+                    }
+                    self.expected.compact(request.revision);
                 }
                 Ok(self.call(&call).await)
             }
@@ -129,7 +131,8 @@ impl Pair {
         if ours == theirs {
             return Verdict::Same;
         }
-        match known::explain(call, &ours, &theirs) {
+        let answers = known::Answers { call, ours: &ours, theirs: &theirs, compactions: &self.compactions };
+        match known::explain(&answers) {
             Some(name) => Verdict::Known(name),
             None => Verdict::Different(Difference::new(call.method().rpc(), &ours, &theirs)),
         }
@@ -139,7 +142,10 @@ impl Pair {
         let Ok(reply) = theirs else { return };
         self.known.revision = self.known.revision.max(reply.revision());
         match (call, reply) {
-            (Call::Compact(request), _) => self.known.compacted = request.revision,
+            (Call::Compact(request), _) => {
+                self.known.compacted = request.revision;
+                self.compactions.push(request.revision);
+            }
             (Call::LeaseGrant(request), Reply::LeaseGrant(_)) if request.id == 0 => self.known.chosen += 1,
             _ => {}
         }
@@ -167,6 +173,9 @@ impl Pair {
     async fn progress(&mut self, stream: usize) -> Result<Verdict> {
         if let Some(difference) = self.told().await {
             return Ok(Verdict::Different(difference));
+        }
+        if self.expected.unsure_progress(stream) {
+            return Ok(Verdict::Same);
         }
         let revision = self.known.revision;
         let reached = |side: &Side| side.watches.look(stream, |record| record.progress).unwrap_or(0);
@@ -204,26 +213,14 @@ impl Pair {
                 let state = |record: &Record| (record.ended.clone(), record.wrong.clone());
                 return Some(Difference::new("Watch: stream", &state(&ours), &state(&theirs)));
             }
-            let ids: Vec<i64> = ours.watches.keys().chain(theirs.watches.keys()).copied().collect();
-            for id in ids {
-                let (one, other) = (ours.watches.get(&id), theirs.watches.get(&id));
-                let others = |told: Option<&super::streams::Told>| told.map(|told| told.others.clone());
-                if others(one) != others(other) {
-                    return Some(Difference::new("Watch: answers", &others(one), &others(other)));
-                }
-                let events = |told: Option<&super::streams::Told>| told.map(|told| told.events.clone());
-                let (one, other) = (events(one).unwrap_or_default(), events(other).unwrap_or_default());
-                let wanted = self.expected.count(stream, id);
-                if one != other || wanted.is_some_and(|wanted| wanted != one.len()) {
-                    let same = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
-                    let tell = |events: &[_]| {
-                        format!(
-                            "stream {stream}, watch {id}: {} events of {wanted:?}, behind {same}: {:?}",
-                            events.len(),
-                            events.get(same)
-                        )
-                    };
-                    return Some(Difference { what: "Watch: events", ours: tell(&one), theirs: tell(&other) });
+            let ids: BTreeSet<i64> = ours.watches.keys().chain(theirs.watches.keys()).copied().collect();
+            for id in ids.into_iter().filter(|id| !self.expected.unsure(stream, *id)) {
+                let none = Told::default();
+                let one = ours.watches.get(&id).unwrap_or(&none);
+                let other = theirs.watches.get(&id).unwrap_or(&none);
+                let wanted = if stream == WITNESS { one.events.len() } else { self.expected.count(stream, id) };
+                if let Some(difference) = told_otherwise(one, other, wanted) {
+                    return Some(difference);
                 }
             }
         }
@@ -250,24 +247,17 @@ impl Pair {
         self.theirs.watches.look(WITNESS, |record| {
             expected.learn(record.watches.get(&0).map_or(&[], |told| &told.events));
         });
-        let others = |side: &Side, stream| {
-            let all = |record: &Record| record.watches.values().map(|told| told.others.len()).sum::<usize>();
-            side.watches.look(stream, all)
+        let heard = |side: &Side, stream, id| {
+            let enough = |record: &Record| {
+                let none = Told::default();
+                let told = record.watches.get(&id).unwrap_or(&none);
+                told.events.len() >= expected.count(stream, id) && told.others.len() >= expected.others(stream, id)
+            };
+            side.watches.look(stream, enough).unwrap_or(false)
         };
         (0..STREAMS).all(|stream| {
-            let heard = |side: &Side| {
-                let enough = side.watches.look(stream, |record| {
-                    let enough = |(id, told): (&i64, &super::streams::Told)| {
-                        expected.count(stream, *id).is_none_or(|wanted| told.events.len() >= wanted)
-                    };
-                    record.watches.iter().all(enough)
-                });
-                enough.unwrap_or(true)
-            };
-            heard(&self.ours)
-                && heard(&self.theirs)
-                && others(&self.ours, stream) == others(&self.theirs, stream)
-                && others(&self.theirs, stream).is_none_or(|others| others >= expected.others(stream))
+            let mut ids = expected.ids(stream).filter(|id| !expected.unsure(stream, *id));
+            ids.all(|id| heard(&self.ours, stream, id) && heard(&self.theirs, stream, id))
         })
     }
 
@@ -284,4 +274,20 @@ impl Pair {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// What two watches were told, when it is not the same, or not as many events as happened.
+fn told_otherwise(ours: &Told, theirs: &Told, wanted: usize) -> Option<Difference> {
+    if ours.others != theirs.others {
+        return Some(Difference::new("Watch: answers", &ours.others, &theirs.others));
+    }
+    if ours.events == theirs.events && ours.events.len() == wanted {
+        return None;
+    }
+    let same = ours.events.iter().zip(&theirs.events).take_while(|(one, other)| one == other).count();
+    let tell = |told: &Told| {
+        let (events, next) = (told.events.len(), told.events.get(same));
+        format!("{events} of {wanted} events, after {same} equal ones: {next:?}, {:?}", told.others)
+    };
+    Some(Difference { what: "Watch: events", ours: tell(ours), theirs: tell(theirs) })
 }

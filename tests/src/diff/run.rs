@@ -1,7 +1,7 @@
 //! Runs: many rounds on new stores, what they came to, and a difference made short.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::{
@@ -23,7 +23,7 @@ const ROUND: usize = 1000;
 /// Steps after which watches are compared even when nothing else asks for it.
 const LOOK_EVERY: usize = 40;
 /// Differences that are made short; of more, the first of a run tell enough.
-const REDUCED_MAX: usize = 3;
+const REDUCED_MAX: usize = 6;
 /// Runs on new stores that making a difference short may take.
 const TRIALS_MAX: usize = 60;
 
@@ -45,6 +45,8 @@ pub struct Report {
     /// Differences that are known, by name.
     pub known: BTreeMap<&'static str, u64>,
     pub differences: Vec<String>,
+    /// Kinds of differences of which one was made short.
+    reduced: BTreeSet<&'static str>,
 }
 
 impl Report {
@@ -107,7 +109,8 @@ fn one_round(seed: u64, steps: &[usize], reduces: bool, report: &Mutex<Report>) 
         for (name, count) in &played.known {
             *report.known.entry(name).or_default() += count;
         }
-        reduces && report.differences.len() < REDUCED_MAX
+        let what = played.failure.as_ref().map(|failure| failure.difference.what);
+        reduces && report.differences.len() < REDUCED_MAX && what.is_some_and(|what| report.reduced.insert(what))
     };
     let Some(failure) = played.failure else { return Ok(()) };
     let mut steps = steps[..=failure.place].to_vec();

@@ -34,7 +34,7 @@ pub struct HashCursor {
 const SLICE_BYTES: usize = 1 << 20;
 
 impl HashCursor {
-    /// Of the history up to `revision`; zero is now.
+    /// Of the history up to `revision`; zero is now, and below it there is none, which has a hash too.
     ///
     /// # Errors
     /// [`ReadError::Compacted`], [`ReadError::Future`].
@@ -42,11 +42,11 @@ impl HashCursor {
         // The compacted revision is pinned, so what it keeps stays; one that moves meanwhile is looked at again.
         loop {
             let compacted = reader.compacted();
-            let bound = reader.bound(revision)?;
+            let revision = if revision < 0 { revision } else { reader.bound(revision)?.revision() };
             match reader.pin(Bound::at(compacted)) {
                 Ok(pin) => {
                     return Ok(Self {
-                        revision: bound.revision(),
+                        revision,
                         compacted,
                         position: Version::default(),
                         crc: crc32c::crc32c(b"key"),
@@ -65,11 +65,12 @@ impl HashCursor {
     /// [`ReadError::Engine`], [`ReadError::BadRow`].
     pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<HashAnswer>, ReadError> {
         let (mut seen, mut bytes, mut stopped) = (0, 0, None);
-        let (compacted, bound, mut crc) = (self.compacted, Bound::at(self.revision), self.crc);
+        let up_to = self.revision.max(0);
+        let (compacted, bound, mut crc) = (self.compacted, Bound::at(up_to), self.crc);
         let mut record = Vec::new();
         let (lower, upper) = head_span(&KeyRange::From(Bytes::new()));
         let mut versions = Older::new(&*reader.engine, &lower, &upper);
-        reader.each_event(self.position, self.revision, |event| {
+        reader.each_event(self.position, up_to, |event| {
             if seen == rows || bytes > SLICE_BYTES {
                 stopped = Some(event.at);
                 return Ok(false);
