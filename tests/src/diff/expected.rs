@@ -25,6 +25,8 @@ struct Wanted {
     until: usize,
     /// It begins in the past.
     past: bool,
+    /// The client has ended it.
+    cancelled: bool,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Expected {
             deletions: !create.filters.contains(&1),
             until: if gone { 0 } else { usize::MAX },
             past: from <= now,
+            cancelled: false,
         });
     }
 
@@ -92,13 +95,14 @@ impl Expected {
         self.unsure.iter().any(|(other, _)| *other == stream)
     }
 
-    /// The watch ends now, everything before being told.
+    /// The client ends the watch now, everything being told. Also one that compaction has ended is there until then.
     pub(super) fn cancel(&mut self, stream: usize, id: i64) {
         let now = self.history.len();
         if let Some(wanted) = self.watches.get_mut(&(stream, id)).and_then(|all| all.last_mut())
-            && wanted.until == usize::MAX
+            && !wanted.cancelled
         {
-            wanted.until = now;
+            wanted.cancelled = true;
+            wanted.until = wanted.until.min(now);
             *self.others.entry((stream, id)).or_default() += 1;
         }
     }

@@ -73,6 +73,9 @@ impl Pair {
         for side in [&mut self.ours, &mut self.theirs] {
             side.watches.create(WITNESS, everything.clone()).await?;
         }
+        let created = |side: &Side| side.watches.look(WITNESS, |record| record.created.len()) == Some(1);
+        let watched = self.until(|pair| created(&pair.ours) && created(&pair.theirs)).await;
+        ensure!(watched, "a store does not answer the creation of a watch");
         Ok(())
     }
 
@@ -131,10 +134,16 @@ impl Pair {
         if ours == theirs {
             return Verdict::Same;
         }
-        let answers = known::Answers { call, ours: &ours, theirs: &theirs, compactions: &self.compactions };
+        let end = self.theirs.log(&theirs);
+        let answers = known::Answers { call, ours: &ours, theirs: &theirs, end: &end, compactions: &self.compactions };
         match known::explain(&answers) {
             Some(name) => Verdict::Known(name),
-            None => Verdict::Different(Difference::new(call.method().rpc(), &ours, &theirs)),
+            None => {
+                let mut difference = Difference::new(call.method().rpc(), &ours, &theirs);
+                difference.ours.push_str(&self.ours.log(&ours));
+                difference.theirs.push_str(&end);
+                Verdict::Different(difference)
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
+    known,
     pair::{Difference, Pair, Verdict},
     requests,
     step::Step,
@@ -101,6 +102,10 @@ pub fn run(options: &Options) -> Result<Report> {
 
 fn one_round(seed: u64, steps: &[usize], reduces: bool, report: &Mutex<Report>) -> Result<()> {
     let played = play(seed, steps)?;
+    if let Some(place) = played.crashed {
+        // The rest goes on with new stores.
+        one_round(seed, &steps[place + 1..], reduces, report)?;
+    }
     let worth = {
         let mut report = report.lock().expect("no panic under the lock");
         for (kind, count) in &played.compared {
@@ -134,6 +139,8 @@ struct Played {
     compared: BTreeMap<&'static str, u64>,
     known: BTreeMap<&'static str, u64>,
     failure: Option<Failure>,
+    /// Where etcd ended, as it is known.
+    crashed: Option<usize>,
 }
 
 /// Runs steps on new stores, up to the first difference.
@@ -152,6 +159,10 @@ fn play(seed: u64, steps: &[usize]) -> Result<Played> {
             let last = place + 1 == steps.len();
             if let Verdict::Known(name) = verdict {
                 *played.known.entry(name).or_default() += 1;
+                if name == known::CRASH {
+                    played.crashed = Some(place);
+                    break;
+                }
                 verdict = Verdict::Same;
             }
             if matches!(verdict, Verdict::Same) && (last || place % LOOK_EVERY == LOOK_EVERY - 1) {

@@ -83,8 +83,7 @@ impl Own {
 }
 
 pub(super) struct Side {
-    /// Ends with this.
-    _server: Server,
+    server: Server,
     client: Client,
     own: Own,
     /// Leases whose ids the store chose.
@@ -99,7 +98,7 @@ impl Side {
         let server = Server::start(&options)?;
         let client = server.client();
         let watches = Watches::new(client.clone());
-        Ok(Self { _server: server, client, own: Own::default(), chosen: Vec::new(), watches })
+        Ok(Self { server, client, own: Own::default(), chosen: Vec::new(), watches })
     }
 
     /// Learns the store's own numbers, and its revision.
@@ -115,6 +114,19 @@ impl Side {
         self.own.strip(reply.header());
         self.normalise(&mut reply);
         Ok(reply)
+    }
+
+    /// The end of its log, for a call that was not answered.
+    pub(super) fn log(&self, outcome: &Outcome) -> String {
+        match outcome {
+            Err((Code::Unavailable, _)) => {
+                // A program that fails says why before it shows where.
+                let log = self.server.log().tail(100);
+                let why = log.lines().find(|line| line.contains("panic"));
+                format!(" {}", why.map_or_else(|| log.clone(), str::to_owned))
+            }
+            _ => String::new(),
+        }
     }
 
     async fn answer(&self, call: &Call) -> Result<Reply, (Code, Error)> {

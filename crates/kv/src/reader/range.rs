@@ -10,10 +10,11 @@ use bytes::{BufMut, Bytes};
 use tidegate_api::KeyRange;
 use tidegate_engine::{Engine, Order, Tier};
 
+pub(super) use self::walk::Walk;
 pub(crate) use self::walk::head_span;
 use self::{
     sort::{Ranking, Step},
-    walk::{Live, Walk},
+    walk::Live,
 };
 use super::{ReadError, Reader, wire};
 use crate::{Bound, Version, rows::Info};

@@ -10,15 +10,15 @@ use crate::{
 };
 
 /// A pair at the bound. The value, when it came with the row.
-pub(super) struct Live<'a> {
-    pub(super) at: Version,
-    pub(super) info: Info,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) blob: bool,
+pub(in crate::reader) struct Live<'a> {
+    pub(in crate::reader) at: Version,
+    pub(in crate::reader) info: Info,
+    pub(in crate::reader) value: Option<&'a [u8]>,
+    pub(in crate::reader) blob: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(in crate::reader) struct Walk {
     bound: Bound,
     order: Order,
     /// The next row to look at (ascending: from here on; descending: below here).
@@ -28,7 +28,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(range: &KeyRange, bound: Bound, order: Order) -> Self {
+    pub(in crate::reader) fn new(range: &KeyRange, bound: Bound, order: Order) -> Self {
         let (lower, upper) = head_span(range);
         let done = lower >= upper;
         let (position, other_end) = match order {
@@ -38,13 +38,13 @@ impl Walk {
         Self { bound, order, position, other_end, done }
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::reader) fn is_done(&self) -> bool {
         self.done
     }
 
     /// Visits rows from the position on, until `visit` says stop or the range ends. A row without a pair at the bound is
     /// visited as `None`: it costs time too.
-    pub(super) fn step<E: Engine>(
+    pub(in crate::reader) fn step<E: Engine>(
         &mut self,
         reader: &Reader<E>,
         mut visit: impl FnMut(&[u8], Option<Live<'_>>) -> bool,
