@@ -3,6 +3,7 @@
 //! Ours is the binary that `TIDEGATE_BIN` names, else `tidegate` in the target directory. The reference, etcd and etcdctl
 //! of one version, lies in `TIDEGATE_PEERS`, else where `cargo xtask peers` puts it.
 
+pub mod diff;
 mod log;
 mod measure;
 mod places;

@@ -1,6 +1,7 @@
 //! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it.
 
 mod bench;
+mod diff;
 mod peers;
 mod planted;
 
@@ -13,6 +14,8 @@ enum Task {
     Peers,
     /// Plants each known fault in a build of its own, and sees that a test finds it.
     Planted(planted::Args),
+    /// Random requests against ours and the reference: every answer compared.
+    Diff(diff::Args),
     /// Measures ours, beside the reference.
     #[command(subcommand)]
     Bench(Bench),
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Task::Planted(args) => planted::run(&args),
+        Task::Diff(args) => diff::compare(args),
         Task::Bench(Bench::Kv(args)) => bench::kv::run(&args),
         Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
         Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),

@@ -77,7 +77,7 @@ methods! {
     LeaseRevoke "etcdserverpb.Lease" "LeaseRevoke" Unary true;
     LeaseKeepAlive "etcdserverpb.Lease" "LeaseKeepAlive" Bidi true;
     LeaseTimeToLive "etcdserverpb.Lease" "LeaseTimeToLive" Unary true;
-    LeaseLeases "etcdserverpb.Lease" "LeaseLeases" Unary false;
+    LeaseLeases "etcdserverpb.Lease" "LeaseLeases" Unary true;
     MemberAdd "etcdserverpb.Cluster" "MemberAdd" Unary false;
     MemberRemove "etcdserverpb.Cluster" "MemberRemove" Unary false;
     MemberUpdate "etcdserverpb.Cluster" "MemberUpdate" Unary false;

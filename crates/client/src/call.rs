@@ -47,18 +47,26 @@ impl Head<'_> {
 /// How an attempt failed, and whether it certainly had no effect.
 pub(crate) struct Failed {
     pub(crate) error: Error,
+    /// The code as it came.
+    pub(crate) code: Code,
     pub(crate) unseen: bool,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, unseen: false }
+        Self { code: error.code(), error, unseen: false }
+    }
+}
+
+impl From<(Code, Error)> for Failed {
+    fn from((code, error): (Code, Error)) -> Self {
+        Self { error, code, unseen: false }
     }
 }
 
 impl From<h2::Error> for Failed {
     fn from(error: h2::Error) -> Self {
-        Self { error: status::from_h2(&error), unseen: status::refused(&error) }
+        Self { unseen: status::refused(&error), ..Self::from(status::from_h2(&error)) }
     }
 }
 
@@ -139,9 +147,10 @@ impl Answers {
 }
 
 /// The end of a call that its headers already tell.
-fn check(response: &Response<RecvStream>) -> Option<Result<(), Error>> {
+fn check(response: &Response<RecvStream>) -> Option<Result<(), (Code, Error)>> {
     if response.status() != StatusCode::OK {
-        return Some(Err(status::from_http(response.status())));
+        let error = status::from_http(response.status());
+        return Some(Err((error.code(), error)));
     }
     status::from_trailers(response.headers())
 }

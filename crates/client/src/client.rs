@@ -8,9 +8,9 @@ use tidegate_api::{
     pb::{
         AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DefragmentRequest, DefragmentResponse,
         DeleteRangeRequest, DeleteRangeResponse, HashKvRequest, HashKvResponse, LeaseGrantRequest, LeaseGrantResponse,
-        LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberListRequest,
-        MemberListResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, StatusRequest, StatusResponse,
-        TxnRequest, TxnResponse,
+        LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
+        LeaseTimeToLiveResponse, MemberListRequest, MemberListResponse, PutRequest, PutResponse, RangeRequest,
+        RangeResponse, StatusRequest, StatusResponse, TxnRequest, TxnResponse,
     },
     wire,
 };
@@ -76,6 +76,26 @@ impl Client {
         }
     }
 
+    /// Calls a unary method once, and gives the code of an error as it came: it may be another than that of the row that
+    /// the error's text has.
+    ///
+    /// # Errors
+    /// As [`Client::unary`], but for the timeout, which is the server's to tell.
+    pub async fn unary_once<Q: Message, A: Message + Default>(
+        &self,
+        method: Method,
+        request: &Q,
+    ) -> Result<A, (Code, Error)> {
+        let coded = |error: Error| (error.code(), error);
+        let message = frame::encode(request).map_err(coded)?;
+        let connection = self.0.connections.ready().await.map_err(coded)?;
+        let head = self.head(method, self.0.call_timeout);
+        match call::unary(connection, head, message, self.0.message_max).await {
+            Ok(answer) => wire::decode(answer).map_err(coded),
+            Err(failed) => Err((failed.code, failed.error)),
+        }
+    }
+
     /// Opens a call with messages both ways, on one of the client's connections.
     ///
     /// # Errors
@@ -124,6 +144,7 @@ calls! {
     lease_grant LeaseGrant LeaseGrantRequest LeaseGrantResponse;
     lease_revoke LeaseRevoke LeaseRevokeRequest LeaseRevokeResponse;
     lease_time_to_live LeaseTimeToLive LeaseTimeToLiveRequest LeaseTimeToLiveResponse;
+    lease_leases LeaseLeases LeaseLeasesRequest LeaseLeasesResponse;
     member_list MemberList MemberListRequest MemberListResponse;
     alarm Alarm AlarmRequest AlarmResponse;
     status Status StatusRequest StatusResponse;

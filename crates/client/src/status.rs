@@ -3,8 +3,9 @@
 use http::{HeaderMap, StatusCode};
 use tidegate_api::{Code, Error};
 
-/// The status that trailers carry; `None` when they carry none.
-pub(crate) fn from_trailers(trailers: &HeaderMap) -> Option<Result<(), Error>> {
+/// The status that trailers carry, with the code as it came, which need not be that of the error's row; `None` when they
+/// carry none.
+pub(crate) fn from_trailers(trailers: &HeaderMap) -> Option<Result<(), (Code, Error)>> {
     let number = trailers.get("grpc-status")?;
     let number: Option<u8> = number.to_str().ok().and_then(|text| text.parse().ok());
     if number == Some(0) {
@@ -12,7 +13,7 @@ pub(crate) fn from_trailers(trailers: &HeaderMap) -> Option<Result<(), Error>> {
     }
     let text = trailers.get("grpc-message").map(|text| percent_decoded(text.as_bytes())).unwrap_or_default();
     let code = number.and_then(Code::from_number).unwrap_or(Code::Unknown);
-    Some(Err(Error::from_wire(code, &text)))
+    Some(Err((code, Error::from_wire(code, &text))))
 }
 
 /// An answer that is not gRPC's.
@@ -93,8 +94,9 @@ mod tests {
         assert_eq!(from_trailers(&HeaderMap::new()), None);
         assert_eq!(from_trailers(&trailers("0", "")), Some(Ok(())));
         let compacted = "etcdserver: mvcc: required revision has been compacted";
-        assert_eq!(from_trailers(&trailers("11", compacted)), Some(Err(Error::Compacted)));
-        assert_eq!(from_trailers(&trailers("x", "y")), Some(Err(Error::other(Code::Unknown, "y"))));
-        assert_eq!(from_trailers(&trailers("77", "y")), Some(Err(Error::other(Code::Unknown, "y"))));
+        assert_eq!(from_trailers(&trailers("11", compacted)), Some(Err((Code::OutOfRange, Error::Compacted))));
+        assert_eq!(from_trailers(&trailers("2", compacted)), Some(Err((Code::Unknown, Error::Compacted))));
+        assert_eq!(from_trailers(&trailers("x", "y")), Some(Err((Code::Unknown, Error::other(Code::Unknown, "y")))));
+        assert_eq!(from_trailers(&trailers("77", "y")), Some(Err((Code::Unknown, Error::other(Code::Unknown, "y")))));
     }
 }

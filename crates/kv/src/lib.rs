@@ -18,7 +18,8 @@ pub use envelope::{Command, Envelope, EnvelopeError};
 pub use machine::{Config, Fatal, Machine, OpenError, Step, Sweep, range_spec};
 pub use reader::{
     CompareCursor, Found, HashAnswer, HashCursor, KeyEvent, Piece, Pin, RangeCursor, RangeMeasure, RangeSpec,
-    ReadError, Reader, Row, SliceLimit, StoredEvent, pair_len, put_number_field, put_pair,
+    ReadError, Reader, Revisions, Row, SliceLimit, SortField, Sorting, StoredEvent, pair_len, put_number_field,
+    put_pair,
 };
 pub use rows::{BadRow, Info};
 pub use version::{Bound, Version};

@@ -31,7 +31,7 @@ pub use self::{
     get::{Found, Row},
     hash::{HashAnswer, HashCursor},
     pins::Pin,
-    range::{Piece, RangeCursor, RangeMeasure, RangeSpec, SliceLimit},
+    range::{Piece, RangeCursor, RangeMeasure, RangeSpec, Revisions, SliceLimit, SortField, Sorting},
     wire::{pair_len, put_number_field, put_pair},
 };
 pub(crate) use self::{compare::matches, range::head_span};

@@ -22,7 +22,7 @@ use tidegate_base::clock;
 use tidegate_engine::{Engine, Tier};
 use tidegate_kv::{
     Answer, DeleteAnswer, OpAnswer, Piece, Pin, PutAnswer, RangeAnswer, RangeCursor, RangeMeasure, RangeSpec,
-    ReadError, Reader, SliceLimit, TxnAnswer, put_number_field,
+    ReadError, Reader, SliceLimit, SortField, TxnAnswer, put_number_field,
 };
 
 use self::{
@@ -33,6 +33,8 @@ pub(crate) use self::{point::Point, wire::Header};
 
 /// Answers up to this size are made in one go.
 const SMALL: u64 = 24 << 10;
+/// Up to here what is sorted is part of what every answer costs.
+pub(crate) const SORTED_FREE: u64 = 64 << 10;
 /// Field number of the pairs of a `RangeResponse`.
 const PAIRS_OF_RANGE: u8 = 2;
 
@@ -157,7 +159,6 @@ impl Plan {
         Self { root: Vec::new(), ranges: Vec::new(), measures: Vec::new(), measuring: None, pin }
     }
 
-    /// Since when its pin holds compaction off.
     /// Takes what keeps the plan's rows, for who answers from memory at once.
     pub(crate) fn take_pin(&mut self) -> Option<Pinned> {
         self.pin.take()
@@ -167,6 +168,7 @@ impl Plan {
         self.pin = pin;
     }
 
+    /// Since when its pin holds compaction off.
     pub(crate) fn pinned_since(&self) -> Option<Instant> {
         self.pin.as_ref().map(|pin| pin.since)
     }
@@ -178,14 +180,7 @@ impl Plan {
 
     fn put(&mut self, put: PutAnswer, out: &mut Vec<Node>) {
         if let Some(previous) = put.previous {
-            let spec = RangeSpec {
-                range: KeyRange::One(previous.key),
-                bound: previous.bound,
-                order: tidegate_engine::Order::Ascending,
-                limit: 0,
-                keys_only: false,
-                count_only: false,
-            };
+            let spec = RangeSpec::all(KeyRange::One(previous.key), previous.bound);
             out.push(self.pairs(spec, 2, false));
         }
     }
@@ -260,13 +255,25 @@ impl Plan {
         Ok(self.measures.len() == self.ranges.len())
     }
 
+    /// Bytes that the next slice holds while it sorts: of measuring, or of making the measured answer as a whole.
+    pub(crate) fn sorting_bytes(&self) -> u64 {
+        if self.measures.len() < self.ranges.len() {
+            return self.measuring.as_ref().map_or(0, RangeCursor::sorting_bytes);
+        }
+        self.measures.iter().map(|measure| measure.sorting.bytes()).max().unwrap_or(0)
+    }
+
     /// Length of the measured answer.
     pub(crate) fn len(&self) -> u64 {
         Sized { measures: &self.measures }.len(&self.root)
     }
 
+    /// Whether the measured answer is made in one go. Sorting makes it more than its length.
     pub(crate) fn is_small(&self) -> bool {
+        let mut sorted = self.ranges.iter().zip(&self.measures).filter(|((spec, _), _)| spec.sort != SortField::Key);
+        let rows = SliceLimit::WORK.rows as u64;
         self.len() <= SMALL
+            && sorted.all(|(_, measure)| measure.count <= rows && measure.sorting.bytes() <= SORTED_FREE)
     }
 
     /// The measured answer in the order in which it is written, and the pin to hold meanwhile.
@@ -281,7 +288,7 @@ impl Plan {
                     if !pending.is_empty() {
                         parts.push(Part::Bytes(std::mem::take(&mut pending)));
                     }
-                    parts.push(Part::Pairs(RangeCursor::new(spec.clone(), *field)));
+                    parts.push(Part::Pairs(RangeCursor::measured(spec.clone(), *field, &self.measures[range])));
                 }
             }
         });

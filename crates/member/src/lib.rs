@@ -21,6 +21,7 @@ mod peers;
 mod rpc;
 mod shared;
 mod sketch;
+mod sorts;
 mod stepped;
 mod threads;
 mod ticket;

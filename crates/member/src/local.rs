@@ -20,6 +20,7 @@ use tidegate_kv::{Command, Outcome};
 
 use crate::{
     answer::Header,
+    core::Millis,
     metrics::Handled,
     shared::Shared,
     threads::{Failed, Lane, Proposal, RaftInput, panicked},
@@ -214,6 +215,17 @@ impl<E: Engine> Local<E> {
         match self.in_time(waiting).await? {
             Reply::Remaining(seconds) => Ok(seconds),
             other => unreachable!("a time to live was answered with {other:?}"),
+        }
+    }
+
+    /// All leases with their deadlines, by id. The caller has leased room for them.
+    pub(crate) async fn leases(self: &Rc<Self>) -> Result<Vec<(Millis, i64)>, Error> {
+        self.refuse_late()?;
+        let waiting = self.wait();
+        self.shared.raft.push(RaftInput::Leases(waiting.ticket()));
+        match self.in_time(waiting).await? {
+            Reply::Leases(deadlines) => Ok(deadlines),
+            other => unreachable!("a list of leases was answered with {other:?}"),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     memory::{AllocatorStats, MemoryReport},
     metrics::Counts,
     sketch::KeySketch,
+    sorts::Sorts,
     threads::{RaftInput, Work},
 };
 
@@ -87,6 +88,7 @@ pub(crate) struct Shared<E: Engine> {
     /// One for each I/O thread.
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) work: Work,
+    pub(crate) sorts: Sorts,
     pub(crate) costs: Mutex<KeySketch>,
     /// Watches of all threads: without any, apply encodes no events.
     pub(crate) watches: AtomicUsize,
@@ -115,6 +117,7 @@ impl<E: Engine> Shared<E> {
             raft: Inbox::new(),
             mailboxes: (0..io_threads).map(|_| Mailbox::new()).collect(),
             work,
+            sorts: Sorts::default(),
             costs: Mutex::default(),
             watches: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),

@@ -3,6 +3,8 @@
 use tidegate_api::Error;
 use tidegate_kv::Outcome;
 
+use crate::core::Millis;
+
 /// A waiting call's place on its I/O thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
@@ -23,6 +25,8 @@ pub enum Reply {
     Renewed(Option<u64>),
     /// Granted and remaining seconds; `None` for an unknown or expired lease.
     Remaining(Option<(u64, u64)>),
+    /// All leases with their deadlines, by id.
+    Leases(Vec<(Millis, i64)>),
 }
 
 /// What an I/O thread is told, in the order in which it happened.

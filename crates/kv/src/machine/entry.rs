@@ -12,7 +12,7 @@ use tidegate_base::{
     LogPosition, Payload,
     planted::{Fault, is_planted},
 };
-use tidegate_engine::{Engine, Order};
+use tidegate_engine::Engine;
 
 use super::{
     Fatal, Machine, Step,
@@ -225,14 +225,8 @@ impl<E: Engine> Machine<E> {
                     return Ok(false);
                 }
                 let deleted = std::mem::take(&mut entry.deleted);
-                let previous = (previous && deleted > 0).then(|| RangeSpec {
-                    range: range.detached(),
-                    bound: Bound::within(main, entry.began_sub),
-                    order: Order::Ascending,
-                    limit: 0,
-                    keys_only: false,
-                    count_only: false,
-                });
+                let bound = Bound::within(main, entry.began_sub);
+                let previous = (previous && deleted > 0).then(|| RangeSpec::all(range.detached(), bound));
                 let header_revision = revision_now(entry.next_sub);
                 entry.answers.push(OpAnswer::Delete(DeleteAnswer { header_revision, deleted, previous }));
             }

@@ -2,11 +2,14 @@
 
 use tidegate_api::{
     Error, KeyRange,
-    pb::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest},
+    pb::etcdserverpb::{
+        DeleteRangeRequest, PutRequest, RangeRequest,
+        range_request::{SortOrder, SortTarget},
+    },
 };
 use tidegate_engine::Order;
 
-use crate::{Answer, Bound, OpAnswer, RangeSpec, TxnAnswer};
+use crate::{Answer, Bound, OpAnswer, RangeSpec, Revisions, SortField, TxnAnswer};
 
 /// An operation that an entry executes. A transaction is the list of them along its path.
 #[derive(Debug)]
@@ -43,13 +46,31 @@ pub(super) fn delete_op(delete: DeleteRangeRequest) -> Op {
 
 /// What a `RangeRequest` reads at `bound`. The keys are copied: the answer outlives the request's buffer.
 pub fn range_spec(request: &RangeRequest, bound: Bound) -> RangeSpec {
-    use tidegate_api::pb::etcdserverpb::range_request::SortOrder;
-    let order = if request.sort_order() == SortOrder::Descend { Order::Descending } else { Order::Ascending };
+    let sort = match request.sort_target() {
+        SortTarget::Key => SortField::Key,
+        SortTarget::Version => SortField::Version,
+        SortTarget::Create => SortField::Create,
+        SortTarget::Mod => SortField::Mod,
+        SortTarget::Value => SortField::Value,
+    };
+    let descends = request.sort_order() == SortOrder::Descend;
+    let limit = u64::try_from(request.limit).unwrap_or(0);
+    let revisions = Revisions {
+        mod_min: request.min_mod_revision,
+        mod_max: request.max_mod_revision,
+        create_min: request.min_create_revision,
+        create_max: request.max_create_revision,
+    };
+    // Where no order is asked for, etcd takes what the limit leaves in key order, and one more, before it sorts.
+    let cut_first = request.sort_order() == SortOrder::None && revisions == Revisions::default() && limit > 0;
     RangeSpec {
         range: KeyRange::new(request.key.clone(), request.range_end.clone()).detached(),
         bound,
-        order,
-        limit: u64::try_from(request.limit).unwrap_or(0),
+        sort,
+        order: if descends { Order::Descending } else { Order::Ascending },
+        sorted_max: if cut_first { limit.saturating_add(1) } else { 0 },
+        limit,
+        revisions,
         keys_only: request.keys_only,
         count_only: request.count_only,
     }

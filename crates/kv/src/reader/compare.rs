@@ -126,28 +126,30 @@ impl<E: Engine> Reader<E> {
 }
 
 /// Whether what is stored (left) stands in the relation to what the client gave (right). A missing key counts as zeros, and
-/// its value equals and differs from nothing.
+/// its value equals and differs from nothing. As in etcd, a target that nobody knows is equal to everything, and a relation
+/// that nobody knows holds.
 pub(crate) fn matches(compare: &Compare, stored: Option<(i64, &Info)>, value: Option<&[u8]>) -> bool {
     let (main, info) = stored.map_or((0, Info::default()), |(main, info)| (main, *info));
     let given = compare.target_union.as_ref();
-    let order = match compare.target() {
-        CompareTarget::Version => {
+    let order = match CompareTarget::try_from(compare.target) {
+        Err(_) => Ordering::Equal,
+        Ok(CompareTarget::Version) => {
             let given = if let Some(TargetUnion::Version(given)) = given { *given } else { 0 };
             info.version.cmp(&given)
         }
-        CompareTarget::Create => {
+        Ok(CompareTarget::Create) => {
             let given = if let Some(TargetUnion::CreateRevision(given)) = given { *given } else { 0 };
             info.create.cmp(&given)
         }
-        CompareTarget::Mod => {
+        Ok(CompareTarget::Mod) => {
             let given = if let Some(TargetUnion::ModRevision(given)) = given { *given } else { 0 };
             main.cmp(&given)
         }
-        CompareTarget::Lease => {
+        Ok(CompareTarget::Lease) => {
             let given = if let Some(TargetUnion::Lease(given)) = given { *given } else { 0 };
             info.lease.cmp(&given)
         }
-        CompareTarget::Value => {
+        Ok(CompareTarget::Value) => {
             if stored.is_none() {
                 return false;
             }
@@ -155,10 +157,30 @@ pub(crate) fn matches(compare: &Compare, stored: Option<(i64, &Info)>, value: Op
             value.unwrap_or_default().cmp(given)
         }
     };
-    match compare.result() {
-        CompareResult::Equal => order == Ordering::Equal,
-        CompareResult::Greater => order == Ordering::Greater,
-        CompareResult::Less => order == Ordering::Less,
-        CompareResult::NotEqual => order != Ordering::Equal,
+    match CompareResult::try_from(compare.result) {
+        Err(_) => true,
+        Ok(CompareResult::Equal) => order == Ordering::Equal,
+        Ok(CompareResult::Greater) => order == Ordering::Greater,
+        Ok(CompareResult::Less) => order == Ordering::Less,
+        Ok(CompareResult::NotEqual) => order != Ordering::Equal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They were taken for the first of their kind.
+    #[test]
+    fn what_nobody_knows_is_equal_and_holds() {
+        let holds = |target: i32, result: i32| {
+            let compare = Compare { target, result, target_union: Some(TargetUnion::Version(3)), ..Compare::default() };
+            matches(&compare, None, None)
+        };
+        let (version, value, unknown) = (0, 3, 9);
+        let relations = |target| [0, 1, 2, 3, unknown].map(|result| holds(target, result));
+        assert_eq!(relations(version), [false, false, true, true, true]);
+        assert_eq!(relations(value), [false; 5], "a key that is not there has no value");
+        assert_eq!(relations(unknown), [true, false, false, false, true]);
     }
 }

@@ -1,13 +1,15 @@
 //! The hash of the history up to a revision, equal on every member and equal to etcd's of the same history.
 //!
 //! It follows from what the history *is*, never from what happens to be stored: of the changes up to the compacted revision,
-//! those that are the newest of their key at the hashed revision, whether or not the others are gone already.
+//! those that are the newest of their key at the hashed revision, whether or not the others are gone already. Where the
+//! hashed revision has no key at all, etcd leaves out nothing that its compaction has kept: the newest of their key at the
+//! compacted revision.
 
 use bytes::Bytes;
 use tidegate_api::KeyRange;
-use tidegate_engine::{Engine, Space, Tier};
+use tidegate_engine::{Engine, Order, Space, Tier};
 
-use super::{Pin, ReadError, Reader, get::Older, head_span, wire};
+use super::{Pin, ReadError, Reader, get::Older, head_span, range::Walk, wire};
 use crate::{
     Bound, Version,
     rows::{HeadRow, Info, head_key},
@@ -25,6 +27,10 @@ pub struct HashAnswer {
 pub struct HashCursor {
     revision: i64,
     compacted: i64,
+    /// Looks for a key that is there at the hashed revision.
+    any: Option<Walk>,
+    /// What was compacted counts when it is the newest of its key here.
+    newest_at: Bound,
     position: Version,
     crc: u32,
     _pin: Pin,
@@ -34,7 +40,7 @@ pub struct HashCursor {
 const SLICE_BYTES: usize = 1 << 20;
 
 impl HashCursor {
-    /// Of the history up to `revision`; zero is now.
+    /// Of the history up to `revision`; zero is now, and below it there is none, which has a hash too.
     ///
     /// # Errors
     /// [`ReadError::Compacted`], [`ReadError::Future`].
@@ -42,12 +48,16 @@ impl HashCursor {
         // The compacted revision is pinned, so what it keeps stays; one that moves meanwhile is looked at again.
         loop {
             let compacted = reader.compacted();
-            let bound = reader.bound(revision)?;
+            let revision = if revision < 0 { revision } else { reader.bound(revision)?.revision() };
             match reader.pin(Bound::at(compacted)) {
                 Ok(pin) => {
+                    let at = Bound::at(revision.max(0));
+                    let all = KeyRange::From(Bytes::new());
                     return Ok(Self {
-                        revision: bound.revision(),
+                        revision,
                         compacted,
+                        any: Some(Walk::new(&all, at, Order::Ascending)),
+                        newest_at: at,
                         position: Version::default(),
                         crc: crc32c::crc32c(b"key"),
                         _pin: pin,
@@ -64,12 +74,26 @@ impl HashCursor {
     /// # Errors
     /// [`ReadError::Engine`], [`ReadError::BadRow`].
     pub fn step<E: Engine>(&mut self, reader: &Reader<E>, rows: usize) -> Result<Option<HashAnswer>, ReadError> {
+        if let Some(mut walk) = self.any.take() {
+            let (mut seen, mut any) = (0, false);
+            walk.step(reader, |_, live| {
+                (seen, any) = (seen + 1, live.is_some());
+                !any && seen < rows
+            })?;
+            if !any && walk.is_done() {
+                self.newest_at = Bound::at(self.compacted);
+            } else if !any {
+                self.any = Some(walk);
+            }
+            return Ok(None);
+        }
         let (mut seen, mut bytes, mut stopped) = (0, 0, None);
-        let (compacted, bound, mut crc) = (self.compacted, Bound::at(self.revision), self.crc);
+        let up_to = self.revision.max(0);
+        let (compacted, bound, mut crc) = (self.compacted, self.newest_at, self.crc);
         let mut record = Vec::new();
         let (lower, upper) = head_span(&KeyRange::From(Bytes::new()));
         let mut versions = Older::new(&*reader.engine, &lower, &upper);
-        reader.each_event(self.position, self.revision, |event| {
+        reader.each_event(self.position, up_to, |event| {
             if seen == rows || bytes > SLICE_BYTES {
                 stopped = Some(event.at);
                 return Ok(false);

@@ -73,9 +73,12 @@ impl Oracle {
     /// The hash by its definition, over the encoded records.
     pub(crate) fn hash(&self, revision: i64) -> u32 {
         let mut bytes = b"key".to_vec();
+        // What is not there at the revision at all leaves what compaction has kept.
+        let empty = self.range(&KeyRange::all(), (revision + 1, 0)).is_empty();
+        let newest_at = if empty { self.compacted } else { revision };
         for change in self.changes() {
             let own = &self.keys[&change.pair.key[..]];
-            let newest = own.iter().rfind(|other| other.main <= revision) == Some(change);
+            let newest = own.iter().rfind(|other| other.main <= newest_at) == Some(change);
             let kept = change.main > self.compacted || newest && !change.deleted;
             if !kept || change.main > revision {
                 continue;

@@ -19,7 +19,8 @@ use tidegate_base::{LogPosition, Payload};
 use tidegate_engine::{Engine, Lookup, MapEngine, Order, Space, Tier};
 use tidegate_kv::{
     Answer, Bound, CompareCursor, Config, DeleteAnswer, Found, HashCursor, Machine, OpAnswer, Outcome, Piece,
-    PutAnswer, RangeCursor, RangeMeasure, RangeSpec, ReadError, Reader, SliceLimit, Step, Sweep, TxnAnswer, Version,
+    PutAnswer, RangeCursor, RangeMeasure, RangeSpec, ReadError, Reader, Revisions, SliceLimit, SortField, Step, Sweep,
+    TxnAnswer, Version,
 };
 
 use crate::{
@@ -98,7 +99,7 @@ impl Replica {
         if !self.machine.has_uncommitted() {
             for (_, interrupted, outcome) in self.told.drain(..) {
                 if !interrupted && let Ok(answer) = &outcome.result {
-                    recipes(answer).iter().for_each(|spec| check_range(&reader, oracle, spec));
+                    recipes(answer).iter().for_each(|spec| check_range(&reader, oracle, spec, false));
                 }
             }
         }
@@ -151,15 +152,18 @@ impl Replica {
             let bound = Bound::at(revision);
             let pin = reader.pin(bound).unwrap();
             for _ in 0..3 {
+                let filters = rng.random_bool(0.3);
                 let spec = RangeSpec {
-                    range: generate::key_range(rng),
-                    bound,
+                    sort: if rng.random() { SortField::Key } else { sort_field(rng) },
                     order: if rng.random() { Order::Ascending } else { Order::Descending },
+                    sorted_max: if !filters && rng.random_bool(0.5) { rng.random_range(1..5) } else { 0 },
                     limit: rng.random_range(0..5),
+                    revisions: if filters { revisions(rng, revision) } else { Revisions::default() },
                     keys_only: rng.random_bool(0.2),
                     count_only: rng.random_bool(0.1),
+                    ..RangeSpec::all(generate::key_range(rng), bound)
                 };
-                check_range(&reader, oracle, &spec);
+                check_range(&reader, oracle, &spec, rng.random());
             }
             let key = generate::key(rng);
             let row = reader.get(&key, bound, Tier::All).unwrap().known().flatten();
@@ -328,14 +332,7 @@ fn recipes(answer: &Answer) -> Vec<RangeSpec> {
     fn previous(put: &PutAnswer) -> Option<RangeSpec> {
         let pair = put.previous.as_ref()?;
         let range = KeyRange::One(pair.key.clone());
-        Some(RangeSpec {
-            range,
-            bound: pair.bound,
-            order: Order::Ascending,
-            limit: 0,
-            keys_only: false,
-            count_only: false,
-        })
+        Some(RangeSpec::all(range, pair.bound))
     }
     fn of(op: &OpAnswer, out: &mut Vec<RangeSpec>) {
         match op {
@@ -394,18 +391,51 @@ fn check_compare(reader: &Reader<MapEngine>, oracle: &Oracle, range: &KeyRange, 
     }
 }
 
-/// Both passes in small slices: counts, lengths and every pair.
-fn check_range(reader: &Reader<MapEngine>, oracle: &Oracle, spec: &RangeSpec) {
+fn sort_field(rng: &mut SmallRng) -> SortField {
+    let fields = [SortField::Version, SortField::Create, SortField::Mod, SortField::Value];
+    fields[rng.random_range(0..fields.len())]
+}
+
+fn revisions(rng: &mut SmallRng, revision: i64) -> Revisions {
+    let mut bound = || if rng.random() { 0 } else { rng.random_range(-1..=revision) };
+    Revisions { mod_min: bound(), mod_max: bound(), create_min: bound(), create_max: bound() }
+}
+
+/// The pairs that `spec` asks for, made the simple way, but for its limit.
+fn wanted(oracle: &Oracle, spec: &RangeSpec) -> Vec<KeyValue> {
     let mut pairs = oracle.range(&spec.range, (spec.bound.0.main, spec.bound.0.sub));
-    let count = pairs.len() as u64;
-    if spec.order == Order::Descending {
-        pairs.reverse();
+    if spec.sort != SortField::Key && spec.sorted_max > 0 {
+        pairs.truncate(usize::try_from(spec.sorted_max).unwrap());
     }
+    pairs.retain(|pair| spec.revisions.admit(pair.mod_revision, pair.create_revision));
+    let by = |pair: &KeyValue| match spec.sort {
+        SortField::Key => (0, pair.key.clone()),
+        SortField::Version => (pair.version, Bytes::new()),
+        SortField::Create => (pair.create_revision, Bytes::new()),
+        SortField::Mod => (pair.mod_revision, Bytes::new()),
+        SortField::Value => (0, pair.value.clone()),
+    };
+    match spec.order {
+        Order::Ascending => pairs.sort_by_key(by),
+        Order::Descending => pairs.sort_by_key(|pair| std::cmp::Reverse(by(pair))),
+    }
+    pairs
+}
+
+/// Both passes in small slices: counts, lengths and every pair. `tight`: with room for two pairs or so when they are
+/// sorted, and what was sorted is forgotten again and again.
+fn check_range(reader: &Reader<MapEngine>, oracle: &Oracle, spec: &RangeSpec, tight: bool) {
+    let count = oracle.range(&spec.range, (spec.bound.0.main, spec.bound.0.sub)).len() as u64;
+    let mut pairs = wanted(oracle, spec);
     let limit = if spec.limit == 0 { usize::MAX } else { usize::try_from(spec.limit).unwrap() };
     let more = !spec.count_only && pairs.len() > limit;
     pairs.truncate(if spec.count_only { 0 } else { limit });
     if spec.keys_only {
-        pairs.iter_mut().for_each(|pair| (pair.value, pair.lease) = (Bytes::new(), 0));
+        for pair in &mut pairs {
+            pair.value = Bytes::new();
+            // Values were read to be sorted, and leases with them.
+            pair.lease = if spec.sort == SortField::Value { pair.lease } else { 0 };
+        }
     }
     let response = RangeResponse { kvs: pairs, ..RangeResponse::default() };
     let slice = SliceLimit { rows: 2, bytes: 40 };
@@ -416,11 +446,18 @@ fn check_range(reader: &Reader<MapEngine>, oracle: &Oracle, spec: &RangeSpec) {
         }
     };
     let (pairs, bytes) = (response.kvs.len() as u64, response.encoded_len() as u64);
-    assert_eq!(measured, RangeMeasure { count, pairs, bytes, more }, "{spec:?}");
+    assert_eq!(measured, RangeMeasure { count, pairs, bytes, more, sorting: measured.sorting }, "{spec:?}");
 
-    let (mut cursor, mut encoded, mut passes) = (RangeCursor::new(spec.clone(), 2), Vec::new(), 0);
+    let mut second = measured;
+    if tight {
+        second.sorting = second.sorting.within(250, 1);
+    }
+    let (mut cursor, mut encoded, mut passes) = (RangeCursor::measured(spec.clone(), 2, &second), Vec::new(), 0);
     loop {
         let mut pieces = Vec::new();
+        if tight && passes % 40 == 39 {
+            cursor.forget();
+        }
         let go_on = cursor.produce(reader, slice, &mut pieces).unwrap();
         passes += 1;
         assert!(passes < 1000, "the second pass does not end: {spec:?}");

@@ -37,6 +37,9 @@ impl Leaf {
         if spec.count_only {
             return Ok(Some(Self { measure, pair: None }));
         }
+        if !spec.revisions.admit(found.at.main, found.info.create) {
+            return Ok(Some(Self { measure, pair: None }));
+        }
         let value = if spec.keys_only || found.info.value_len == 0 {
             Bytes::new()
         } else if let Some(value) = found.value {
@@ -51,7 +54,7 @@ impl Leaf {
                 Err(error) => return Err(error),
             }
         };
-        let lease = if spec.keys_only { 0 } else { found.info.lease };
+        let (_, lease) = spec.sent(&found.info);
         let pair = Pair { at: found.at, info: found.info, value, lease };
         measure.pairs = 1;
         measure.bytes = field_len(pair.len(key));

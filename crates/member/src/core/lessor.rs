@@ -119,6 +119,12 @@ impl Lessor {
         }
     }
 
+    /// Every lease and its deadline, which has passed for one that has expired. By id.
+    pub fn deadlines(&self) -> impl Iterator<Item = (Millis, i64)> {
+        let passed = |deadline| if deadline == EXPIRED { 0 } else { deadline };
+        self.chunks.iter().flatten().map(move |entry| (passed(entry.deadline), entry.id))
+    }
+
     /// Granted and remaining seconds, the latter rounded down; `None` for a lease that is unknown or has expired.
     pub fn time_to_live(&mut self, id: i64, now: Millis) -> Option<(u64, u64)> {
         let entry = self.find_mut(id)?;
@@ -192,6 +198,7 @@ mod tests {
         assert_eq!(lessor.sweep(4999, 500), [7]);
         assert_eq!(lessor.renew(7, 5000), Renewal::Expiring);
         assert_eq!(lessor.time_to_live(7, 5000), None);
+        assert_eq!(lessor.deadlines().collect::<Vec<_>>(), [(0, 7)], "it is there until it is revoked");
         assert_eq!(lessor.sweep(5100, 500), [0i64; 0], "the proposal is on its way");
         assert_eq!(lessor.sweep(5499, 500), [7], "it was lost");
         lessor.revoked(7);

@@ -56,6 +56,9 @@ pub enum Input<T> {
         lease: i64,
         ticket: T,
     },
+    Leases {
+        ticket: T,
+    },
     Purged {
         index: LogIndex,
     },
@@ -105,6 +108,11 @@ pub enum Command<T> {
     Remaining {
         ticket: T,
         seconds: Option<(u64, u64)>,
+    },
+    /// All leases with their deadlines, by id.
+    Leases {
+        ticket: T,
+        deadlines: Vec<(Millis, i64)>,
     },
     /// These leases have expired: propose their revocation.
     Revoke {
@@ -199,6 +207,9 @@ impl<T> Core<T> {
             Input::Read { ticket } => self.ask(Asked::Read(ticket), now, &mut out),
             Input::KeepAlive { lease, ticket } => self.lease(Asked::KeepAlive { lease, ticket }, now, &mut out),
             Input::TimeToLive { lease, ticket } => self.lease(Asked::TimeToLive { lease, ticket }, now, &mut out),
+            Input::Leases { ticket } => {
+                out.push(Command::Leases { ticket, deadlines: self.lessor.deadlines().collect() });
+            }
         }
         out
     }

@@ -7,9 +7,7 @@ use futures_util::future::{Either, select};
 use tidegate_api::{
     Error,
     pb::etcdserverpb::{
-        CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-        range_request::{SortOrder, SortTarget},
-        request_op::Request,
+        CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
     },
     validate,
 };
@@ -62,7 +60,6 @@ pub(crate) async fn read<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Resul
 async fn range_request<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes) -> Result<RangeRequest, Error> {
     let request: RangeRequest = decode(bytes)?;
     validate::range(&request)?;
-    supported(&request)?;
     if !request.serializable {
         local.read_barrier().await?;
     }
@@ -96,20 +93,6 @@ fn header_revision<E: Engine>(local: &Rc<Local<E>>, request: &RangeRequest, boun
     if request.revision > 0 { local.shared.reader.visible() } else { bound.revision() }
 }
 
-/// What a range may ask of this version.
-fn supported(request: &RangeRequest) -> Result<(), Error> {
-    let by_key = request.sort_target() == SortTarget::Key || request.sort_order() == SortOrder::None;
-    if !by_key || (request.sort_target() != SortTarget::Key && request.sort_order() == SortOrder::None) {
-        return Err(Error::unimplemented("Range: sort by another field than the key"));
-    }
-    let filters =
-        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
-    if filters.iter().any(|revision| *revision != 0) {
-        return Err(Error::unimplemented("Range: min and max revisions"));
-    }
-    Ok(())
-}
-
 pub(super) async fn put<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     let checked = decode::<PutRequest>(bytes.clone()).and_then(|request| {
         validate::put(&request)?;
@@ -140,7 +123,6 @@ pub(super) async fn txn<E: Engine>(
 ) -> Answered {
     let checked = decode::<TxnRequest>(bytes.clone()).and_then(|request| {
         validate::txn(&request, local.shared.config.txn_ops_max)?;
-        ranges_supported(&request)?;
         Ok(request)
     });
     let request = match checked {
@@ -179,14 +161,6 @@ fn put_recipe(put: &PutRequest) -> u64 {
 
 fn delete_recipe(delete: &DeleteRangeRequest) -> u64 {
     RECIPE_BYTES + if delete.prev_kv { (delete.key.len() + delete.range_end.len()) as u64 } else { 0 }
-}
-
-fn ranges_supported(txn: &TxnRequest) -> Result<(), Error> {
-    txn.success.iter().chain(&txn.failure).try_for_each(|op| match &op.request {
-        Some(Request::RequestRange(range)) => supported(range),
-        Some(Request::RequestTxn(inner)) => ranges_supported(inner),
-        _ => Ok(()),
-    })
 }
 
 /// A transaction that changes nothing is answered from a bound, without an entry.

@@ -14,14 +14,18 @@ use tidegate_kv::{Piece, RangeCursor, ReadError, SliceLimit};
 
 use super::{Answered, finish, read_error, reply, status};
 use crate::{
-    answer::{Part, Plan},
+    answer::{Part, Plan, SORTED_FREE},
     local::Local,
+    sorts::Turn,
 };
 
 /// Longest message that gRPC clients take.
 const MESSAGE_MAX: u64 = i32::MAX as u64;
 /// How long a client may take nothing while it holds bytes of answers that others wait for.
 const STALLED_MAX: Duration = Duration::from_secs(20);
+
+/// How long a heap of sorted pairs is kept for a client that takes nothing: it is made anew by one more walk.
+const SORTED_IDLE: Duration = Duration::from_secs(1);
 
 /// Why a message cannot be sent to its end.
 enum Broken {
@@ -62,9 +66,14 @@ pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, plan: Plan) -> Resu
             Measured::Large(plan) => {
                 let lease = local.shared.budget.try_lease(Holder::Answers, plan.len());
                 let lease = lease.ok_or(Error::TooManyRequests)?;
+                let mut turn = None;
+                let sorting = plan.sorting_bytes();
+                if sorting > SORTED_FREE {
+                    local.shared.sorts.hold(&local.shared.budget, &mut turn, sorting).await;
+                }
                 let reader = local.shared.reader.clone();
                 let collected = local.work(move || plan.collect(&reader)).await;
-                drop(lease);
+                drop((lease, turn));
                 collected?.map_err(read_error)
             }
         }
@@ -147,7 +156,12 @@ fn pinned_until<E: Engine>(local: &Local<E>, plan: &Plan) -> Instant {
 }
 
 async fn measure<E: Engine>(local: &Rc<Local<E>>, mut plan: Box<Plan>) -> Result<Measured, Error> {
+    let mut turn = None;
     loop {
+        let sorting = plan.sorting_bytes();
+        if sorting > SORTED_FREE {
+            local.shared.sorts.hold(&local.shared.budget, &mut turn, sorting).await;
+        }
         let reader = local.shared.reader.clone();
         let slice = move || -> Result<_, ReadError> {
             if !plan.measure(&reader)? {
@@ -178,40 +192,41 @@ async fn stream<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, plan: Plan,
     Ok(())
 }
 
-async fn send_pairs<E: Engine>(
-    local: &Rc<Local<E>>,
-    out: &mut Outgoing,
-    mut cursor: RangeCursor,
-) -> Result<(), Broken> {
+async fn send_pairs<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, cursor: RangeCursor) -> Result<(), Broken> {
     let lost = |error| {
         read_error(error); // which ends the process when it is the engine's
         Broken::Reset
     };
     let limit = SliceLimit { rows: 1000, bytes: CHUNK_MAX };
+    let mut source = Source { cursor, turn: None };
     loop {
         // Room first, then the bytes: a reader whose window is closed holds nothing.
-        out.room(CHUNK_MAX).await?;
+        source.room(out, CHUNK_MAX).await?;
+        let sorting = source.cursor.sorting_bytes();
+        if sorting > SORTED_FREE {
+            local.shared.sorts.hold(&local.shared.budget, &mut source.turn, sorting).await;
+        }
         let mut lease = Some(out.lease(2 * CHUNK_MAX as u64).await?);
-        let reader = local.shared.reader.clone();
+        let (reader, mut cursor) = (local.shared.reader.clone(), source.cursor);
         let slice = move || {
             let mut pieces = Vec::new();
             let more = cursor.produce(&reader, limit, &mut pieces);
             (cursor, pieces, more)
         };
         let (rest, pieces, more) = local.work(slice).await.map_err(|_| Broken::Reset)?;
-        cursor = rest;
+        source.cursor = rest;
         let more = more.map_err(lost)?;
         for piece in pieces {
             match piece {
                 Piece::Bytes(bytes) => match lease.take() {
                     Some(mut lease) => {
                         lease.shrink_to(bytes.len() as u64);
-                        send_held(out, held(bytes, lease)).await?;
+                        source.send_held(out, held(bytes, lease)).await?;
                     }
-                    None => send_bytes(out, bytes).await?,
+                    None => source.send(out, bytes).await?,
                 },
                 Piece::Blob { at, len } => {
-                    out.room(CHUNK_MAX).await?;
+                    source.room(out, CHUNK_MAX).await?;
                     let lease = out.lease(len).await?;
                     let reader = local.shared.reader.clone();
                     let value = local.work(move || reader.value(at, true, Tier::All)).await;
@@ -219,7 +234,7 @@ async fn send_pairs<E: Engine>(
                     if value.len() as u64 != len {
                         return Err(Broken::Reset);
                     }
-                    send_held(out, held(value, lease)).await?;
+                    source.send_held(out, held(value, lease)).await?;
                 }
             }
         }
@@ -227,6 +242,56 @@ async fn send_pairs<E: Engine>(
             return Ok(());
         }
     }
+}
+
+/// Where pairs come from, and the memory that sorting them holds. A client that takes nothing loses it to others.
+struct Source<'a> {
+    cursor: RangeCursor,
+    turn: Option<Turn<'a>>,
+}
+
+impl Source<'_> {
+    async fn room(&mut self, out: &mut Outgoing, want: usize) -> Result<usize, Gone> {
+        if self.turn.is_some() {
+            match tokio::time::timeout(SORTED_IDLE, out.room(want)).await {
+                Ok(room) => return room,
+                Err(_) => {
+                    self.cursor.forget();
+                    self.turn = None;
+                }
+            }
+        }
+        out.room(want).await
+    }
+
+    /// Sends bytes that hold a lease of the answers while they wait for the client.
+    async fn send_held(&mut self, out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            let room = loop {
+                match tokio::time::timeout(STALLED_MAX, self.room(out, bytes.len())).await {
+                    Ok(room) => break room?,
+                    Err(_) if out.others_wait() => return Err(stalled()),
+                    Err(_) => {}
+                }
+            };
+            out.send(Chunk::shared(bytes.split_to(room)))?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            let room = self.room(out, bytes.len()).await?;
+            let lease = out.lease(room as u64).await?;
+            out.send(Chunk::leased(bytes.split_to(room), lease))?;
+        }
+        Ok(())
+    }
+}
+
+fn stalled() -> Broken {
+    tracing::info!("a stream that takes nothing is reset: others need the bytes of its answer");
+    Broken::Reset
 }
 
 /// Bytes that carry their lease, however they are cut.
@@ -249,10 +314,7 @@ async fn send_held(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
         let room = loop {
             match tokio::time::timeout(STALLED_MAX, out.room(bytes.len())).await {
                 Ok(room) => break room?,
-                Err(_) if out.others_wait() => {
-                    tracing::info!("a stream that takes nothing is reset: others need the bytes of its answer");
-                    return Err(Broken::Reset);
-                }
+                Err(_) if out.others_wait() => return Err(stalled()),
                 Err(_) => {}
             }
         };

@@ -1,4 +1,4 @@
-//! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive.
+//! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive, LeaseLeases.
 
 use std::rc::Rc;
 
@@ -7,8 +7,8 @@ use futures_util::future::{Either, select};
 use tidegate_api::{
     Error,
     pb::etcdserverpb::{
-        LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest,
-        LeaseTimeToLiveResponse, ResponseHeader,
+        LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse,
+        LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, ResponseHeader,
     },
     validate,
 };
@@ -25,6 +25,10 @@ use crate::local::Local;
 
 /// Keys of a lease that one slice reads, in bytes.
 const KEYS_SLICE: usize = 256 << 10;
+/// What a lease takes while the list of all is made: its deadline, its id, and the encoded id.
+const LISTED_BYTES: u64 = 48;
+/// Leases that may be granted while a list is asked for.
+const LEASES_SPARE: usize = 256;
 /// Tries to find an id that is not taken.
 const ID_TRIES: usize = 8;
 
@@ -154,6 +158,42 @@ async fn remaining<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes, lease: &mut Le
         granted_ttl: signed(granted),
         keys,
     }))
+}
+
+pub(super) async fn leases<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
+    let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
+    match all(&local, bytes, &mut lease).await {
+        Ok(message) => {
+            lease.shrink_to(message.len() as u64);
+            large::send_message(call, message, lease).await
+        }
+        Err(error) => finish(call, &status(&error)),
+    }
+}
+
+/// The answer, and what it takes in `lease`, also while it is made.
+async fn all<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes, lease: &mut Lease) -> Result<Bytes, Error> {
+    decode::<LeaseLeasesRequest>(bytes)?;
+    loop {
+        // What is there now, and what may come while the question is on its way.
+        let most = local.shared.consensus.leases() + LEASES_SPARE;
+        let wanted = most as u64 * LISTED_BYTES;
+        if !lease.try_grow(wanted.saturating_sub(lease.bytes())) {
+            return Err(Error::TooManyRequests);
+        }
+        let header = Some(response_header(local, local.shared.reader.visible()));
+        let mut deadlines = local.leases().await?;
+        if deadlines.len() > most {
+            continue;
+        }
+        let encoded = move || {
+            // The next to expire first, as etcd's leader has them.
+            deadlines.sort_unstable();
+            let leases = deadlines.into_iter().map(|(_, id)| LeaseStatus { id }).collect();
+            encode(&LeaseLeasesResponse { header, leases })
+        };
+        return local.work(encoded).await;
+    }
 }
 
 pub(super) fn response_header<E: Engine>(local: &Rc<Local<E>>, revision: i64) -> ResponseHeader {

@@ -117,6 +117,7 @@ impl<E: Engine> Local<E> {
             Method::LeaseGrant => return Box::pin(lease::grant(self, call, bytes, admitted)).await,
             Method::LeaseRevoke => return Box::pin(lease::revoke(self, call, bytes, admitted)).await,
             Method::LeaseTimeToLive => return Box::pin(lease::time_to_live(self, call, bytes)).await,
+            Method::LeaseLeases => return Box::pin(lease::leases(self, call, bytes)).await,
             Method::HashKv => return Box::pin(maintenance::hash_kv(self, call, bytes)).await,
             Method::MemberList => Box::pin(cluster::member_list(&self, bytes)).await,
             Method::Status => Box::pin(maintenance::status(&self)).await,

@@ -62,6 +62,8 @@ pub(crate) enum RaftInput {
         lease: i64,
         ticket: Ticket,
     },
+    /// Who asks has leased the room for the list.
+    Leases(Ticket),
     Purged {
         index: LogIndex,
     },
@@ -131,6 +133,7 @@ impl<E: Engine> Driver<E> {
                 RaftInput::Read(ticket) => self.step(Input::Read { ticket }, now),
                 RaftInput::KeepAlive { lease, ticket } => self.step(Input::KeepAlive { lease, ticket }, now),
                 RaftInput::TimeToLive { lease, ticket } => self.step(Input::TimeToLive { lease, ticket }, now),
+                RaftInput::Leases(ticket) => self.step(Input::Leases { ticket }, now),
                 RaftInput::Purged { index } => self.step(Input::Purged { index }, now),
                 RaftInput::Room => {}
                 RaftInput::Stop => self.stop_by = Some(now + STOP_WITHIN),
@@ -261,6 +264,7 @@ impl<E: Engine> Driver<E> {
                 }
                 Command::Renewed { ticket, ttl_seconds } => self.reply(ticket, Reply::Renewed(ttl_seconds)),
                 Command::Remaining { ticket, seconds } => self.reply(ticket, Reply::Remaining(seconds)),
+                Command::Leases { ticket, deadlines } => self.reply(ticket, Reply::Leases(deadlines)),
                 Command::Revoke { leases } => {
                     // Those that wait already stay few: what is left out is named again.
                     for id in leases.into_iter().take(REVOCATIONS_MAX - self.revocations) {
