@@ -1,6 +1,8 @@
-//! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it.
+//! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it, `cargo xtask fuzz` hands
+//! decoders what they do not expect.
 
 mod bench;
+mod fuzz;
 mod peers;
 
 use clap::{Parser, Subcommand};
@@ -10,6 +12,8 @@ use clap::{Parser, Subcommand};
 enum Task {
     /// Builds the reference etcd, etcdctl and etcdutl, once, and prints the directory they are in.
     Peers,
+    /// Runs the fuzzers, or one of them; needs cargo-fuzz.
+    Fuzz(fuzz::Args),
     /// Measures ours, beside the reference.
     #[command(subcommand)]
     Bench(Bench),
@@ -33,6 +37,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", peers::build()?.display());
             Ok(())
         }
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(Bench::Kv(args)) => bench::kv::run(&args),
         Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
         Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),
