@@ -1,7 +1,9 @@
-//! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it.
+//! Tools of this workspace: `cargo xtask peers` builds the reference, `cargo xtask bench …` measures ours beside it, `cargo xtask fuzz` hands
+//! decoders what they do not expect.
 
 mod bench;
 mod diff;
+mod fuzz;
 mod peers;
 mod planted;
 
@@ -16,6 +18,8 @@ enum Task {
     Planted(planted::Args),
     /// Random requests against ours and the reference: every answer compared.
     Diff(diff::Args),
+    /// Runs the fuzzers, or one of them; needs cargo-fuzz.
+    Fuzz(fuzz::Args),
     /// Measures ours, beside the reference.
     #[command(subcommand)]
     Bench(Bench),
@@ -41,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Planted(args) => planted::run(&args),
         Task::Diff(args) => diff::compare(args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(Bench::Kv(args)) => bench::kv::run(&args),
         Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
         Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),

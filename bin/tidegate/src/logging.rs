@@ -3,6 +3,7 @@
 //! A `tracing` subscriber of its own: there are no spans here, and a line is one `write` of a bounded buffer.
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Write as _},
     fs::{File, OpenOptions},
     io::{self, Write as _},
@@ -37,14 +38,16 @@ pub(crate) enum Output {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    #[error("log-level {0:?} is none of debug, info, warn, error, panic, fatal")]
+    #[error("unrecognized level: {0:?}")]
     Level(String),
-    #[error("log-format {0:?} is neither json nor console")]
+    #[error("unknown log format: {0}, supported values json, console")]
     Format(String),
-    #[error("log-outputs: {0} is not implemented")]
-    Output(String),
-    #[error("log-outputs: open {path}: {error}")]
-    Open { path: String, error: io::Error },
+    #[error("multi logoutput for \"default\" is not supported yet")]
+    Several,
+    #[error("--log-outputs: systemd/journal is not implemented yet")]
+    Journal,
+    #[error("open sink {path:?}: open {path}: {why}")]
+    Open { path: String, why: String },
 }
 
 #[derive(Debug, Clone)]
@@ -57,22 +60,26 @@ pub(crate) struct Settings {
 impl Settings {
     /// From the values of `--log-level`, `--log-format` and `--log-outputs`.
     pub(crate) fn parse(level: &str, format: &str, outputs: &str) -> Result<Self, LogError> {
-        let level = match level {
+        let level = match level.to_ascii_lowercase().as_str() {
             "debug" => LevelFilter::DEBUG,
-            "info" => LevelFilter::INFO,
+            "info" | "" => LevelFilter::INFO,
             "warn" => LevelFilter::WARN,
             "error" | "dpanic" | "panic" | "fatal" => LevelFilter::ERROR,
-            other => return Err(LogError::Level(other.to_owned())),
+            _ => return Err(LogError::Level(level.to_owned())),
         };
         let format = match format {
-            "json" => Format::Json,
+            "json" | "" => Format::Json,
             "console" => Format::Console,
             other => return Err(LogError::Format(other.to_owned())),
         };
-        let outputs = outputs.split(',').map(|output| match output.trim() {
+        let names: BTreeSet<&str> = outputs.split(',').map(str::trim).collect();
+        if names.len() > 1 && names.contains("default") {
+            return Err(LogError::Several);
+        }
+        let outputs = names.into_iter().map(|output| match output {
             "default" | "stderr" => Ok(Output::Stderr),
             "stdout" => Ok(Output::Stdout),
-            "systemd/journal" => Err(LogError::Output("systemd/journal".to_owned())),
+            "systemd/journal" => Err(LogError::Journal),
             path => Ok(Output::File(PathBuf::from(path))),
         });
         Ok(Self { level, format, outputs: outputs.collect::<Result<_, _>>()? })
@@ -91,12 +98,42 @@ impl Settings {
                 .append(true)
                 .open(path)
                 .map(Sink::File)
-                .map_err(|error| LogError::Open { path: path.display().to_string(), error }),
+                .map_err(|error| LogError::Open { path: path.display().to_string(), why: go_text(&error) }),
         };
         let sinks = self.outputs.iter().map(open).collect::<Result<_, _>>()?;
+        ON_STDERR.store(self.outputs.contains(&Output::Stderr), Ordering::Relaxed);
         let logger = Logger { level: self.level, format: self.format, sinks, failed: AtomicBool::new(false) };
         tracing::subscriber::set_global_default(logger).expect("the log is installed once");
         Ok(())
+    }
+}
+
+/// Target of the line that says why the process ends: its level is `fatal`, which `tracing` does not have.
+pub(crate) const FATAL: &str = "tidegate::fatal";
+
+static ON_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// Whether the log, once there is one, goes to the standard error.
+pub(crate) fn on_stderr() -> bool {
+    ON_STDERR.load(Ordering::Relaxed)
+}
+
+/// A log for a process that ends before it has found out which one is wanted.
+pub(crate) fn install_fallback() {
+    if tracing::dispatcher::has_been_set() {
+        return;
+    }
+    let settings = Settings { level: LevelFilter::INFO, format: Format::Json, outputs: vec![Output::Stderr] };
+    settings.install().expect("no file is to be opened");
+}
+
+/// An error of a file as Go words the common ones.
+pub(crate) fn go_text(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -152,6 +189,7 @@ impl Subscriber for Logger {
 fn format_line(format: Format, event: &Event<'_>, now: Duration) -> String {
     let metadata = event.metadata();
     let level = match *metadata.level() {
+        Level::ERROR if metadata.target() == FATAL => "fatal",
         Level::ERROR => "error",
         Level::WARN => "warn",
         Level::INFO => "info",
@@ -326,6 +364,12 @@ mod tests {
     }
 
     #[test]
+    fn the_last_line_is_fatal() {
+        let lines = lines(Format::Json, || tracing::error!(target: FATAL, "the end"));
+        assert!(lines[0].starts_with("{\"level\":\"fatal\","), "{}", lines[0]);
+    }
+
+    #[test]
     fn a_long_line_is_cut() {
         let lines = lines(Format::Console, || tracing::info!(text = "ü".repeat(LINE_BYTES_MAX), "x"));
         assert!(lines[0].len() <= LINE_BYTES_MAX + 1);
@@ -335,7 +379,8 @@ mod tests {
     fn settings_name_what_is_wrong() {
         assert!(Settings::parse("loud", "json", "default").unwrap_err().to_string().contains("loud"));
         assert!(Settings::parse("info", "xml", "default").unwrap_err().to_string().contains("xml"));
-        let settings = Settings::parse("debug", "console", "stdout,/tmp/x.log").unwrap();
-        assert_eq!(settings.outputs, [Output::Stdout, Output::File("/tmp/x.log".into())]);
+        assert!(Settings::parse("info", "json", "default,stdout").unwrap_err().to_string().contains("multi logoutput"));
+        let settings = Settings::parse("DEBUG", "console", "stdout,/tmp/x.log,stdout").unwrap();
+        assert_eq!(settings.outputs, [Output::File("/tmp/x.log".into()), Output::Stdout]);
     }
 }

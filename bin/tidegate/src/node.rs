@@ -64,6 +64,7 @@ impl Node {
         // Ports first: a second process must not touch the data before it finds out that it is one.
         let clients = bind(&config.listen_client)?;
         let peers = bind(&config.listen_peer)?;
+        let client_http = bind(&config.listen_client_http)?;
         let metrics = bind(&config.listen_metrics)?;
         let member_id = bootstrap_member_id(&config.advertise_peer, &config.cluster_token);
         let new = Identity { member_id, cluster_id: cluster_id(&[member_id]) };
@@ -132,7 +133,8 @@ impl Node {
         for listener in peers {
             net.listen(listener, |_| Served::default())?;
         }
-        for listener in metrics {
+        let both = client_http.is_empty();
+        for listener in metrics.into_iter().chain(client_http) {
             let (handle, budget) = (handle.clone(), budget.clone());
             net.listen(listener, move |_| Served { grpc: None, http1: Some(plain(&handle, &budget)) })?;
         }
@@ -140,7 +142,10 @@ impl Node {
         for listener in clients {
             addresses.push(listener.address().to_string());
             let (handle, budget) = (handle.clone(), budget.clone());
-            net.listen(listener, move |_| Served { grpc: Some(handle.grpc()), http1: Some(plain(&handle, &budget)) })?;
+            net.listen(listener, move |_| Served {
+                grpc: Some(handle.grpc()),
+                http1: both.then(|| plain(&handle, &budget)),
+            })?;
         }
         for address in addresses {
             tracing::info!(address, "serving client traffic insecurely; this is strongly discouraged!");

@@ -4,6 +4,9 @@
 //! Pure: nothing here reads a clock, opens a socket or holds state. Only this crate knows gRPC's codes.
 
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod method;
 pub mod pb;
 mod range;

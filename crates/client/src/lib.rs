@@ -11,6 +11,9 @@ mod client;
 mod config;
 mod connection;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lease;
 mod status;
 #[cfg(test)]

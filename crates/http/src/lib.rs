@@ -8,6 +8,9 @@
 
 pub mod admission;
 pub mod conn;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod h1;
 mod http2;

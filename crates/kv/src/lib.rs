@@ -5,6 +5,9 @@
 
 mod answer;
 mod envelope;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod machine;
 mod reader;
 mod rows;

@@ -19,15 +19,17 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn encode(self) -> String {
+    pub(crate) fn encode(self) -> String {
         format!("{FORMAT}\nmember {:016x}\ncluster {:016x}\n", self.member_id, self.cluster_id)
     }
 
-    fn decode(text: &str) -> Option<Self> {
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let id = |line: Option<&str>, name: &str| {
             let digits = line?.strip_prefix(name)?.strip_prefix(' ')?;
-            u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+            // The parser takes a sign, too.
+            let whole = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            u64::from_str_radix(digits, 16).ok().filter(|_| whole)
         };
         if lines.next() != Some(FORMAT) {
             return None;
@@ -170,6 +172,7 @@ mod tests {
             assert_eq!(Identity::decode(&text[..cut]), None);
         }
         assert_eq!(Identity::decode(&format!("{text}\n")), None);
+        assert_eq!(Identity::decode(&text.replace("member 0", "member +")), None);
     }
 
     #[test]

@@ -10,6 +10,9 @@ pub mod core;
 mod data_dir;
 mod embed;
 mod endpoints;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod local;
 mod mailbox;

@@ -15,6 +15,9 @@
 mod cache;
 mod disk;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod log;
 mod map;

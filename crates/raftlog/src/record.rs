@@ -25,7 +25,7 @@ pub(crate) const HARD_STATE_LEN: usize = 24;
 pub(crate) const PAYLOAD_MAX: usize = 1 << 30;
 
 /// No log gets here; above it, counting on would wrap.
-const INDEX_MAX: u64 = 1 << 62;
+pub(crate) const INDEX_MAX: u64 = 1 << 62;
 
 /// A place in the log: bytes of lower segments, and lower offsets of the same segment, come before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

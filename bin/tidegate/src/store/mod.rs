@@ -2,16 +2,23 @@
 
 mod config;
 mod flags;
+mod url;
 
 use std::process::ExitCode;
 
 use tidegate_base::Profile;
 use tidegate_member::VERSION;
 
-pub(crate) use self::config::{Address, StoreConfig, Url};
-use self::flags::{Effect, FLAGS, FlagError, Kind, Parsed, Values};
+pub(crate) use self::{
+    config::StoreConfig,
+    url::{Address, Url},
+};
+use self::{
+    config::{ConfigError, PROGRESS_LEAST, default_host},
+    flags::{CommandLine, Effect, FLAGS, FileError, FlagError, Parsed, UsageError, Values, parse_duration},
+};
 use crate::{
-    logging::Settings,
+    logging::{FATAL, LogError, Settings},
     node::{Node, NodeError},
     notify,
 };
@@ -26,57 +33,74 @@ pub(crate) enum CalledAs {
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
     #[error(transparent)]
+    Usage(#[from] UsageError),
+    #[error(transparent)]
     Flag(#[from] FlagError),
     #[error(transparent)]
-    Config(#[from] config::ConfigError),
+    Log(#[from] LogError),
     #[error(transparent)]
-    Log(#[from] crate::logging::LogError),
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Node(#[from] NodeError),
 }
 
-impl StoreError {
-    const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Flag(error) => error.exit_code(),
-            Self::Config(_) | Self::Log(_) | Self::Node(_) => 1,
-        }
+pub(crate) fn main(arguments: &[String], called_as: CalledAs) -> ExitCode {
+    let Err(error) = run(arguments, called_as) else { return ExitCode::SUCCESS };
+    tell(&error);
+    match error {
+        // A level without a meaning is a panic of etcd's.
+        StoreError::Usage(_) | StoreError::Log(LogError::Level(_)) => ExitCode::from(2),
+        StoreError::Flag(_) | StoreError::Log(_) | StoreError::Config(_) | StoreError::Node(_) => ExitCode::FAILURE,
     }
 }
 
-pub(crate) fn main(arguments: &[String], called_as: CalledAs) -> ExitCode {
-    match run(arguments, called_as) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tidegate store: {error}");
-            if let StoreError::Flag(flag) = &error
-                && flag.exit_code() == 2
-            {
-                eprintln!("Usage: tidegate store [flags]; --help lists them");
+/// Says why it did not start, where and as etcd says it: tools look for these lines.
+fn tell(error: &StoreError) {
+    match error {
+        StoreError::Usage(_) => return eprintln!("{error}\n{USAGE}"),
+        StoreError::Flag(FlagError::File(FileError::Urls { .. })) => return eprintln!("{error}"),
+        _ => crate::logging::install_fallback(),
+    }
+    match error {
+        StoreError::Flag(FlagError::Shadowed { variable }) => {
+            tracing::error!(target: FATAL, { "environment-variable" = variable.as_str() }, "{error}");
+        }
+        StoreError::Config(ConfigError::Bootstrap(_)) | StoreError::Node(_) => {
+            tracing::error!(target: FATAL, %error, "discovery failed");
+            if !crate::logging::on_stderr() {
+                eprintln!("tidegate store: {error}");
             }
-            ExitCode::from(error.exit_code())
+        }
+        _ => {
+            tracing::warn!(%error, "failed to verify flags");
+            if matches!(error, StoreError::Config(ConfigError::AdvertiseUnset)) {
+                tracing::warn!(%error, "advertise client URLs are not set");
+            }
         }
     }
 }
 
 fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
-    // What is not UTF-8 is no flag of ours, whoever set it.
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let values = match flags::parse(arguments, variables)? {
-        Parsed::Run(values) => values,
+    let line = match flags::parse(arguments)? {
+        Parsed::Run(line) => line,
         Parsed::Help => {
+            eprintln!("{USAGE}");
             print_help();
             return Ok(());
         }
-        Parsed::Version => {
-            print_version(called_as);
-            return Ok(());
-        }
     };
+    if line.asks_version() {
+        print_version(called_as);
+        return Ok(());
+    }
+    let values = finish(line)?;
+    if values.get("logger") != "zap" {
+        return Err(ConfigError::Flag(format!("unknown logger option \"{}\"", values.get("logger"))).into());
+    }
     let settings = Settings::parse(values.get("log-level"), values.get("log-format"), values.get("log-outputs"))?;
-    let config = StoreConfig::from_flags(&values)?;
     settings.install()?;
+    report_sources(&values);
+    let config = StoreConfig::from_flags(&values, default_host)?;
     report(&values, &config);
     let node = Node::start(&config, Profile::Store)?;
     notify::ready();
@@ -84,35 +108,78 @@ fn run(arguments: &[String], called_as: CalledAs) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn finish(line: CommandLine) -> Result<Values, FlagError> {
+    // What is not UTF-8 is no flag of ours, whoever set it.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    line.finish(variables)
+}
+
+/// Where the settings come from.
+fn report_sources(values: &Values) {
+    let notes = &values.notes;
+    for variable in &notes.used_variables {
+        tracing::info!("variable-name" = variable.as_str(), "recognized and used environment variable");
+    }
+    for variable in &notes.unknown_variables {
+        tracing::warn!("environment-variable" = variable.as_str(), "unrecognized environment variable");
+    }
+    for flag in &notes.ignored {
+        tracing::warn!("flag-name" = flag.as_str(), "flag is no longer supported - ignoring");
+    }
+    if let Some(path) = &notes.file {
+        tracing::info!(
+            path,
+            "loaded server configuration, other configuration command line flags and environment variables will be ignored \
+             if provided"
+        );
+    }
+}
+
 /// What tools and people look for in the log at start.
 fn report(values: &Values, config: &StoreConfig) {
-    for variable in &values.unknown_variables {
-        tracing::warn!(variable, "unrecognized environment variable");
-    }
-    for flag in &values.ignored {
-        tracing::warn!(flag, "this flag has no effect any more");
-    }
-    for (flag, value) in values.without_effect() {
-        match flag.effect {
-            Effect::Later => tracing::warn!(flag = flag.name, value, "accepted and shown; not enforced yet"),
-            _ => tracing::info!(flag = flag.name, value, "accepted; has no meaning here"),
+    for (later, message) in [
+        (true, "these flags are accepted and shown; what they ask for is not enforced yet"),
+        (false, "these flags are accepted and have no meaning here"),
+    ] {
+        let flags: Vec<String> = values
+            .without_effect()
+            .filter(|(flag, _)| (flag.effect == Effect::Later) == later)
+            .map(|(flag, value)| format!("{}={value}", flag.name))
+            .collect();
+        if !flags.is_empty() {
+            tracing::warn!(flags = flags.join(" "), "{message}");
         }
     }
+    let every = parse_duration(values.get("watch-progress-notify-interval")).unwrap_or_default();
+    if every > 0 && every < PROGRESS_LEAST.as_nanos().cast_signed() {
+        tracing::warn!(
+            "min-watch-progress-notify-interval" = "100ms",
+            "adjusting watch progress notify interval to minimum period"
+        );
+    }
     if config.name == "default" {
-        tracing::warn!("running with the default name: give each member a name of its own");
+        tracing::warn!(
+            name = config.name,
+            "it isn't recommended to use default name, please set a value for --name: members are told apart by it"
+        );
+    }
+    if !values.given("data-dir") {
+        tracing::warn!("data-dir" = %config.data_dir.display(), "'data-dir' was empty; using default");
     }
     tracing::info!(
-        version = VERSION,
+        "etcd-version" = VERSION,
         tidegate = env!("CARGO_PKG_VERSION"),
         name = %config.name,
-        data_dir = %config.data_dir.display(),
-        memory_budget = %config.memory_budget,
-        max_request_bytes = config.request_bytes_max,
-        quota_backend_bytes = config.quota_bytes,
-        auto_compaction_mode = values.get("auto-compaction-mode"),
-        auto_compaction_retention = values.get("auto-compaction-retention"),
-        "snapshot-catchup-entries" = values.get("snapshot-catchup-entries").parse::<i64>().unwrap_or(0),
-        "starting a store"
+        "data-dir" = %config.data_dir.display(),
+        "memory-budget" = %config.memory_budget,
+        "heartbeat-interval" = ?config.heartbeat,
+        "max-request-bytes" = config.request_bytes_max,
+        "quota-backend-bytes" = config.quota_bytes,
+        "auto-compaction-mode" = values.get("auto-compaction-mode"),
+        "auto-compaction-retention" = values.get("auto-compaction-retention"),
+        "snapshot-catchup-entries" = values.get("snapshot-catchup-entries").parse::<u64>().unwrap_or(0),
+        "starting an etcd server"
     );
 }
 
@@ -127,21 +194,25 @@ fn print_version(called_as: CalledAs) {
     }
 }
 
+const USAGE: &str = "Usage:
+
+  tidegate store [flags]        start a store; called by the name etcd, this is the whole program
+  tidegate store --version      print the version
+  tidegate store -h | --help    list the flags
+  tidegate store --config-file FILE
+                                take everything from FILE (YAML or JSON, with etcd's keys): other flags and variables do not
+                                count then; durations in it are whole nanoseconds
+";
+
 fn print_help() {
-    println!("Usage: tidegate store [flags]\n\nEach flag has an ETCD_ variable: --data-dir is ETCD_DATA_DIR.\n");
+    println!("Each flag has an ETCD_ variable: --data-dir is ETCD_DATA_DIR.\n");
     for flag in FLAGS {
-        let kind = match flag.kind {
-            Kind::Bool => "true|false",
-            Kind::Text => "text",
-            Kind::Int => "number",
-            Kind::Duration => "duration",
-        };
         let note = match flag.effect {
             Effect::Works => "",
             Effect::NoMeaning => "  (accepted; no meaning here)",
             Effect::Later => "  (accepted and shown; not enforced yet)",
             Effect::Missing => "  (not implemented: refused)",
         };
-        println!("  --{} {kind}  default '{}'{note}", flag.name, flag.default);
+        println!("  --{} {}  default '{}'{note}", flag.name, flag.kind.shown(), flag.default);
     }
 }

@@ -33,6 +33,11 @@ pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};
 pub(crate) use relay::{Framing, Relay, put_decimal};
 pub(crate) use timer::Timer;
+#[cfg(any(test, fuzzing))]
+pub(crate) use {
+    encode::{Announce, response as encode_response},
+    parse::request as parse_request,
+};
 
 pub use exchange::Exchange;
 pub use head::{HeadError, HeadLimits};
