@@ -11,7 +11,7 @@ use tidegate_api::{
     },
 };
 use tidegate_base::Term;
-use tidegate_engine::{MapEngine, Order, Tier};
+use tidegate_engine::{MapEngine, Tier};
 use tidegate_kv::{
     Answer, Bound, Command, OpAnswer, Outcome, Piece, Pin, PutAnswer, RangeCursor, RangeSpec, ReadError, Reader,
     SliceLimit,
@@ -95,7 +95,7 @@ impl Reads {
 }
 
 fn spec(range: KeyRange, bound: Bound) -> RangeSpec {
-    RangeSpec { range, bound, order: Order::Ascending, limit: 0, keys_only: false, count_only: false }
+    RangeSpec::all(range, bound)
 }
 
 /// The reads that an answer leaves to who holds the client.
