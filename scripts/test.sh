@@ -19,6 +19,7 @@ step scripts/cargo.sh build --release --workspace --bin tidegate --bin xtask
 peers=$(scripts/cargo.sh xtask peers) || failed_steps=$((failed_steps + 1))
 export TIDEGATE_PEERS=$peers
 step scripts/cargo.sh test --release --workspace --no-fail-fast
+step scripts/cargo.sh xtask planted
 
 passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$log" | awk '{s+=$1} END {print s+0}')
 failed=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$log" | awk '{s+=$1} END {print s+0}')

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long)]
     only: Option<String>,
     /// Seeds of the simulation, of which one must find the fault.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 600)]
     seeds: u64,
 }
 
@@ -46,7 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             None => missed.push(fault.as_str()),
         }
     }
-    println!("{} passed, {} failed", chosen.len() - missed.len(), missed.len());
+    let (word, found) = (if missed.is_empty() { "ok" } else { "FAILED" }, chosen.len() - missed.len());
+    println!("test result: {word}. {found} passed; {} failed; planted faults", missed.len());
     ensure!(missed.is_empty(), "nothing finds {}", missed.join(", "));
     Ok(())
 }
