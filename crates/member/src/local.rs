@@ -203,6 +203,7 @@ impl<E: Engine> Local<E> {
         self.shared.raft.push(RaftInput::KeepAlive { lease, ticket: waiting.ticket() });
         match self.in_time(waiting).await? {
             Reply::Renewed(seconds) => Ok(seconds),
+            Reply::Rejected(error) => Err(error),
             other => unreachable!("a keep-alive was answered with {other:?}"),
         }
     }
@@ -214,6 +215,7 @@ impl<E: Engine> Local<E> {
         self.shared.raft.push(RaftInput::TimeToLive { lease, ticket: waiting.ticket() });
         match self.in_time(waiting).await? {
             Reply::Remaining(seconds) => Ok(seconds),
+            Reply::Rejected(error) => Err(error),
             other => unreachable!("a time to live was answered with {other:?}"),
         }
     }

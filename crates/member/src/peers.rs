@@ -51,3 +51,25 @@ fn runs_behind(runs: &[TermRun], index: LogIndex) -> Vec<TermRun> {
     let begun = begun.map(|run| TermRun { first: index.next(), term: run.term });
     begun.into_iter().chain(runs.iter().copied().filter(|run| run.first > index.next())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::Term;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_an_append_begins_right_behind_what_was_sent() {
+        let run = |first, term| TermRun { first: LogIndex(first), term: Term(term) };
+        let runs = [run(5, 1), run(8, 2), run(12, 4)];
+        for (sent, left) in [
+            (5, vec![run(6, 1), run(8, 2), run(12, 4)]),
+            (7, vec![run(8, 2), run(12, 4)]),
+            (8, vec![run(9, 2), run(12, 4)]),
+            (11, vec![run(12, 4)]),
+            (20, vec![run(21, 4)]),
+        ] {
+            assert_eq!(runs_behind(&runs, LogIndex(sent)), left, "behind {sent}");
+        }
+    }
+}

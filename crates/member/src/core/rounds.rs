@@ -77,3 +77,36 @@ impl<T> Rounds<T> {
         self.rounds.drain(..ready).flat_map(|round| round.waiting).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_serves_all_that_asked_before_it_left() {
+        let mut rounds = Rounds::default();
+        rounds.join(1);
+        let first = rounds.due(0).unwrap();
+        rounds.join(2);
+        rounds.join(3);
+        assert_eq!(rounds.due(10), None, "one is on its way");
+        assert_eq!(rounds.due(AGAIN), Some(first), "it was lost");
+        rounds.confirm(first, LogIndex(7));
+        let second = rounds.due(AGAIN).unwrap();
+        rounds.confirm(second, LogIndex(9));
+        assert_eq!(rounds.take_ready(LogIndex(6)), [0i32; 0]);
+        assert_eq!(rounds.take_ready(LogIndex(8)), [1]);
+        assert_eq!(rounds.take_ready(LogIndex(9)), [2, 3]);
+    }
+
+    #[test]
+    fn who_asked_in_vain_is_let_go_and_the_next_round_leaves() {
+        let mut rounds = Rounds::default();
+        rounds.join('a');
+        rounds.due(0).unwrap();
+        rounds.join('b');
+        assert!(rounds.give_up(PATIENCE - 1).is_empty());
+        assert_eq!(rounds.give_up(PATIENCE), ['a']);
+        assert!(rounds.due(PATIENCE).is_some());
+    }
+}

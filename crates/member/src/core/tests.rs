@@ -122,3 +122,29 @@ fn a_long_pause_is_not_made_up_for_tick_by_tick() {
     assert_eq!(core.status().role, Role::Leader);
     assert_eq!(core.status().term, Term(1));
 }
+
+#[test]
+fn a_leader_that_hears_from_nobody_answers_for_no_lease() {
+    let mut config = config();
+    config.raft.voters = vec![1, 2, 3];
+    let view = raft::LogView::new(LogPosition::default(), LogIndex(0), Vec::new());
+    let mut core: Sut = Core::new(config, view, HardState::default(), LogIndex(0), 0).unwrap();
+    core.start([(9, 2)], 0);
+    assert_eq!(
+        core.step(Input::KeepAlive { lease: 9, ticket: 1 }, 0),
+        [],
+        "it must not be answered from what is known here"
+    );
+    let mut now = 0;
+    let answers = loop {
+        now += 100;
+        let commands = core.step(Input::Time, now);
+        let answers: Vec<_> =
+            commands.into_iter().filter(|c| matches!(c, Command::NoLeader { .. } | Command::Renewed { .. })).collect();
+        if !answers.is_empty() {
+            break answers;
+        }
+    };
+    assert_eq!(answers, [Command::NoLeader { ticket: 1 }]);
+    assert!((10_000..11_000).contains(&now));
+}

@@ -10,7 +10,7 @@ use tidegate_api::Error;
 use tidegate_base::{Holder, Lease, LogIndex, LogPosition, Payload};
 use tidegate_engine::Engine;
 use tidegate_http::admission::Admitted;
-use tidegate_raft::{Message, Rejected};
+use tidegate_raft::{Message, Rejected, Role};
 use tidegate_raftlog::{Entry, TailCache};
 
 use super::{ApplyJob, LogJob, Turn, millis_since};
@@ -244,7 +244,10 @@ impl<E: Engine> Driver<E> {
                     let positions = self.core.positions(first, last);
                     if !accepted && !positions.is_empty() {
                         self.forget_replaced(first);
-                        self.own_entry(&positions);
+                        // A follower's entries came with the message that named them.
+                        if self.core.status().role == Role::Leader {
+                            self.own_entry(&positions);
+                        }
                     }
                     self.log.push(LogJob::Append { number, positions, hard_state });
                 }
@@ -290,7 +293,6 @@ impl<E: Engine> Driver<E> {
     fn own_entry(&self, positions: &[LogPosition]) {
         if let [position] = *positions {
             let entry = Entry { position, entry_type: NORMAL, payload: Payload::default() };
-            // One that a peer sent stands there already.
             self.tail.insert(entry, self.shared.budget.force_lease(Holder::Log, ENTRY_BYTES));
         }
     }

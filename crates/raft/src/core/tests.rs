@@ -232,3 +232,39 @@ fn messages_that_stop_the_core_are_refused() {
     assert!(matches!(member.step(Input::Message(hole)).unwrap_err(), Refused::NotConsecutive { .. }));
     assert_eq!(member.status().commit, LogIndex(6), "the member goes on");
 }
+
+#[test]
+fn what_has_nothing_to_persist_waits_for_nothing_and_else_for_what_was_persisted_last() {
+    let mut member = fresh(1, &[1, 2, 3]);
+    member.start();
+    let mut commands = Vec::new();
+    while commands.is_empty() {
+        commands = member.step(Input::Tick).unwrap();
+    }
+    // A pre-vote changes nothing on disk: it leaves at once, for no answer of the disk will come.
+    let sent: Vec<_> = commands
+        .iter()
+        .filter_map(|c| if let Command::Send { message, after } = c { Some((message.kind, *after)) } else { None })
+        .collect();
+    assert_eq!(sent, [(MessageKind::RequestPreVote, None); 2], "{commands:?}");
+    let ask = Message {
+        kind: MessageKind::RequestVote,
+        from: 2,
+        to: 1,
+        term: Term(3),
+        at: LogPosition::default(),
+        runs: Vec::new(),
+        last: LogIndex(0),
+        commit: LogIndex(0),
+        commit_term: Term(0),
+        reject: false,
+        reject_hint: LogIndex(0),
+        context: 0,
+    };
+    let commands = member.step(Input::Message(ask)).unwrap();
+    let number = persisted(&commands);
+    let vote = commands
+        .iter()
+        .find_map(|c| if let Command::Send { message, after } = c { Some((message.kind, *after)) } else { None });
+    assert_eq!(vote, Some((MessageKind::RequestVoteResponse, Some(number))), "a vote waits for its hard state");
+}
