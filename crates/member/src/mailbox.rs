@@ -41,6 +41,11 @@ impl<T> Inbox<T> {
         self.extend([item]);
     }
 
+    /// Leaves an item for the reader's next turn, without waking it for that.
+    pub(crate) fn leave(&self, item: T) {
+        lock(&self.state).items.push(item);
+    }
+
     pub(crate) fn extend(&self, items: impl IntoIterator<Item = T>) {
         let mut state = lock(&self.state);
         state.items.extend(items);

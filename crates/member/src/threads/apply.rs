@@ -261,7 +261,10 @@ impl<E: Engine> Applier<E> {
         }
         self.held.force_to(self.machine.open_bytes() as u64);
         self.tail.release_through(applied);
-        self.shared.raft.push(RaftInput::Applied { index: applied, leases });
+        // Nothing waits for it where reads need no round: it goes with what comes next, a tick at the latest.
+        let can_wait = leases.is_empty() && self.shared.consensus.reads_alone();
+        let input = RaftInput::Applied { index: applied, leases };
+        if can_wait { self.shared.raft.leave(input) } else { self.shared.raft.push(input) }
         for (mailbox, notices) in self.shared.mailboxes.iter().zip(&mut self.notices) {
             mailbox.append(notices);
         }
