@@ -199,8 +199,11 @@ fn watch_id(rng: &mut SmallRng) -> i64 {
 }
 
 fn watch(rng: &mut SmallRng, known: Known) -> WatchCreateRequest {
-    let (key, range_end) = material::range(rng);
-    let start_revision = match rng.random_range(0..10) {
+    // Of large values there should be more than one answer takes.
+    let much = known.fat && rng.random_bool(0.7);
+    let (key, range_end) =
+        if much { (Bytes::from_static(b"m/"), Bytes::from_static(b"m0")) } else { material::range(rng) };
+    let start_revision = match if much { rng.random_range(6..20) } else { rng.random_range(0..10) } {
         0..=3 => 0,
         4 => -1,
         5 => known.revision + rng.random_range(1..20),
@@ -223,6 +226,6 @@ fn watch(rng: &mut SmallRng, known: Known) -> WatchCreateRequest {
         filters,
         prev_kv: rng.random_bool(0.5),
         watch_id: if rng.random_bool(0.7) { 0 } else { watch_id(rng) },
-        fragment: rng.random_bool(0.3),
+        fragment: rng.random_bool(if known.fat { 0.8 } else { 0.3 }),
     }
 }
