@@ -21,8 +21,9 @@ pub(crate) struct Ctl {
 }
 
 impl Ctl {
-    pub(crate) fn new(program: PathBuf, server: &Server) -> Self {
-        Self { program, endpoint: server.endpoint(), names: Names::of(server) }
+    /// `endpoint` names the server.
+    pub(crate) fn new(program: PathBuf, server: &Server, endpoint: String) -> Self {
+        Self { program, endpoint, names: Names::of(server) }
     }
 
     pub(crate) fn run(&mut self, command: &Command) -> Command {

@@ -12,13 +12,17 @@ use anyhow::{Context, Result, bail};
 pub enum Peer {
     Etcd,
     Etcdctl,
+    /// An older etcdctl, as the distribution has it.
+    EtcdctlOfDebian,
 }
 
 impl Peer {
-    const fn name(self) -> &'static str {
+    /// Name of the program in [`peers_dir`].
+    pub const fn name(self) -> &'static str {
         match self {
             Peer::Etcd => "etcd",
             Peer::Etcdctl => "etcdctl",
+            Peer::EtcdctlOfDebian => "etcdctl-debian",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The reference programs, built from the Go modules that `peers/go.mod` pins.
+//! The reference programs, built from the Go modules that `peers/go.mod` pins, and the distribution's older etcdctl.
 
 use std::{
     env, fs,
@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use tidegate_tests::Peer;
 
 const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
+/// The package with the distribution's etcdctl, and where that is in it.
+const PACKAGE: &str = "etcd-client";
+const INSTALLED: &str = "/usr/bin/etcdctl";
 
 /// Builds the programs unless they are there in the pinned version. Needs Go and its module registry; takes some
 /// minutes the first time.
@@ -20,11 +24,12 @@ pub(crate) fn build() -> Result<PathBuf> {
     let source = source()?;
     let module = fs::read_to_string(source.join("go.mod")).context("read peers/go.mod")?;
     let wanted = version(&module).context("peers/go.mod pins no server")?;
+    fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    fetch_debian(&dir)?;
     if PROGRAMS.iter().all(|program| dir.join(program).is_file()) && installed(&dir).as_deref() == Some(wanted) {
         return Ok(dir);
     }
     eprintln!("building etcd {wanted} into {}", dir.display());
-    fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     // Built aside and moved: a build that is broken off leaves no program that looks whole.
     let aside = dir.join("new");
     fs::create_dir_all(&aside)?;
@@ -42,6 +47,40 @@ pub(crate) fn build() -> Result<PathBuf> {
     }
     fs::remove_dir(&aside).context("remove the build directory")?;
     Ok(dir)
+}
+
+/// The distribution's etcdctl, unless it is there: out of its package, which need not be installed, or where it is installed.
+fn fetch_debian(dir: &Path) -> Result<()> {
+    let program = dir.join(Peer::EtcdctlOfDebian.name());
+    if program.is_file() {
+        return Ok(());
+    }
+    let aside = tempfile::tempdir_in(dir).context("make a directory for a package")?;
+    let found = match unpack(aside.path()) {
+        Ok(found) => found,
+        Err(error) if Path::new(INSTALLED).is_file() => {
+            eprintln!("{error:#}: taking {INSTALLED}");
+            PathBuf::from(INSTALLED)
+        }
+        Err(error) => return Err(error),
+    };
+    let whole = aside.path().join("whole");
+    fs::copy(&found, &whole).with_context(|| format!("copy {}", found.display()))?;
+    fs::rename(&whole, &program).with_context(|| format!("make {}", program.display()))
+}
+
+fn unpack(aside: &Path) -> Result<PathBuf> {
+    run(Command::new("apt-get").args(["download", "-qq", PACKAGE]).current_dir(aside))?;
+    let package = fs::read_dir(aside)?.filter_map(Result::ok).map(|entry| entry.path());
+    let package = package.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "deb"));
+    run(Command::new("dpkg").arg("-x").arg(package.context("apt-get has downloaded no package")?).arg(aside))?;
+    Ok(aside.join(&INSTALLED[1..]))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
 }
 
 fn source() -> Result<PathBuf> {

@@ -38,6 +38,8 @@ pub(super) struct Expected {
     others: BTreeMap<(usize, i64), usize>,
     /// Watches of which it is open whether compaction ended them.
     unsure: BTreeSet<(usize, i64)>,
+    /// Revisions that were compacted to.
+    pub(super) compactions: Vec<i64>,
 }
 
 impl Expected {
@@ -123,8 +125,16 @@ impl Expected {
             change.revision >= wanted.from
                 && (if change.deletes { wanted.deletions } else { wanted.puts })
                 && wanted.range.contains(&change.key)
+                && (change.deletes || !self.gone(change.revision, &change.key))
         };
         self.history.iter().take(wanted.until).filter(own).count()
+    }
+
+    /// Whether a put is history that a store may have or not: the same transaction has deleted the key again, and compaction to
+    /// just this revision keeps the deletion only, wherever it has come to. See "puts within a compacted revision".
+    pub(super) fn gone(&self, revision: i64, key: &[u8]) -> bool {
+        let deletes = |change: &Change| change.revision == revision && change.key == key && change.deletes;
+        self.compactions.contains(&revision) && self.history.iter().any(deletes)
     }
 
     /// How many answers without events a watch must have got by now.

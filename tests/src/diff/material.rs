@@ -11,6 +11,8 @@ pub(super) struct Known {
     pub(super) compacted: i64,
     /// Leases whose ids the stores chose.
     pub(super) chosen: i64,
+    /// Values are large, so that answers and events of one revision are.
+    pub(super) fat: bool,
 }
 
 /// Prefixes of each other, full of the bytes that encodings trip over.
@@ -52,7 +54,10 @@ pub(super) fn key(rng: &mut SmallRng) -> Bytes {
     }
 }
 
-pub(super) fn value(rng: &mut SmallRng) -> Bytes {
+pub(super) fn value(rng: &mut SmallRng, known: Known) -> Bytes {
+    if known.fat && rng.random_bool(0.7) {
+        return vec![rng.random(); 40_000].into();
+    }
     match rng.random_range(0..100) {
         // Equal over more than is compared at once.
         0..=2 => {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Debug, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
-use tidegate_api::pb::{LeaseRevokeRequest, WatchCreateRequest};
+use tidegate_api::pb::{Event, LeaseRevokeRequest, WatchCreateRequest, event::EventType};
 use tidegate_base::clock;
 
 use super::{
@@ -51,13 +51,12 @@ pub(super) struct Pair {
     theirs: Side,
     pub(super) known: Known,
     expected: Expected,
-    compactions: Vec<i64>,
 }
 
 impl Pair {
     pub(super) fn start(dir: &Path) -> Result<Self> {
         let (ours, theirs) = (Side::start(Kind::Tidegate, dir)?, Side::start(Kind::Etcd, dir)?);
-        Ok(Self { ours, theirs, known: Known::default(), expected: Expected::default(), compactions: Vec::new() })
+        Ok(Self { ours, theirs, known: Known::default(), expected: Expected::default() })
     }
 
     pub(super) async fn meet(&mut self) -> Result<()> {
@@ -135,7 +134,8 @@ impl Pair {
             return Verdict::Same;
         }
         let end = self.theirs.log(&theirs);
-        let answers = known::Answers { call, ours: &ours, theirs: &theirs, end: &end, compactions: &self.compactions };
+        let answers =
+            known::Answers { call, ours: &ours, theirs: &theirs, end: &end, compactions: &self.expected.compactions };
         match known::explain(&answers) {
             Some(name) => Verdict::Known(name),
             None => {
@@ -153,7 +153,7 @@ impl Pair {
         match (call, reply) {
             (Call::Compact(request), _) => {
                 self.known.compacted = request.revision;
-                self.compactions.push(request.revision);
+                self.expected.compactions.push(request.revision);
             }
             (Call::LeaseGrant(request), Reply::LeaseGrant(_)) if request.id == 0 => self.known.chosen += 1,
             _ => {}
@@ -224,16 +224,24 @@ impl Pair {
             }
             let ids: BTreeSet<i64> = ours.watches.keys().chain(theirs.watches.keys()).copied().collect();
             for id in ids.into_iter().filter(|id| !self.expected.unsure(stream, *id)) {
-                let none = Told::default();
-                let one = ours.watches.get(&id).unwrap_or(&none);
-                let other = theirs.watches.get(&id).unwrap_or(&none);
+                let of = |record: &Record| {
+                    let mut told = record.watches.get(&id).cloned().unwrap_or_default();
+                    told.events.retain(|event| !self.gone(event));
+                    told
+                };
+                let (one, other) = (of(&ours), of(&theirs));
                 let wanted = if stream == WITNESS { one.events.len() } else { self.expected.count(stream, id) };
-                if let Some(difference) = told_otherwise(one, other, wanted) {
+                if let Some(difference) = told_otherwise(&one, &other, wanted) {
                     return Some(difference);
                 }
             }
         }
         None
+    }
+
+    fn gone(&self, event: &Event) -> bool {
+        let pair = event.kv.as_ref();
+        event.r#type() == EventType::Put && pair.is_some_and(|pair| self.expected.gone(pair.mod_revision, &pair.key))
     }
 
     fn record(&self, side: &Side, stream: usize) -> Option<Record> {

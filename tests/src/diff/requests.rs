@@ -19,13 +19,22 @@ pub(super) const STREAMS: usize = 3;
 /// Seconds that no lease outlives within a run.
 const TTLS: [i64; 4] = [600, 3600, 86_400, 9_000_000_000];
 
+/// Every eighth round has large values.
+pub(super) fn fat(seed: u64) -> bool {
+    seed % 8 == 7
+}
+
 /// The step with this number.
 pub(super) fn step(seed: u64, number: usize, known: Known) -> Step {
     let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (number as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
     let rng = &mut SmallRng::seed_from_u64(mixed);
     match rng.random_range(0..1000) {
-        0 => Step::Call(Call::Put(PutRequest { value: vec![b'x'; 300_000].into(), ..put(rng) })),
-        1..=259 => Step::Call(Call::Put(put(rng))),
+        0 => {
+            // Too large for the store, and too large for the message that it takes.
+            let len = if rng.random() { 300_000 } else { 900_000 };
+            Step::Call(Call::Put(PutRequest { value: vec![b'x'; len].into(), ..put(rng, known) }))
+        }
+        1..=259 => Step::Call(Call::Put(put(rng, known))),
         260..=519 => Step::Call(Call::Range(range(rng, known))),
         520..=589 => Step::Call(Call::DeleteRange(delete(rng))),
         590..=819 => Step::Call(Call::Txn(txn(rng, known, 3))),
@@ -51,12 +60,12 @@ fn stream(rng: &mut SmallRng) -> usize {
     rng.random_range(0..STREAMS)
 }
 
-fn put(rng: &mut SmallRng) -> PutRequest {
+fn put(rng: &mut SmallRng, known: Known) -> PutRequest {
     let (ignore_value, ignore_lease) = (rng.random_bool(0.08), rng.random_bool(0.08));
     let spoiled = rng.random_bool(0.1);
     PutRequest {
         key: material::key(rng),
-        value: if ignore_value && !spoiled { Bytes::new() } else { material::value(rng) },
+        value: if ignore_value && !spoiled { Bytes::new() } else { material::value(rng, known) },
         lease: if (ignore_lease && !spoiled) || rng.random_bool(0.7) { 0 } else { material::lease(rng) },
         prev_kv: rng.random_bool(0.3),
         ignore_value,
@@ -122,7 +131,7 @@ fn compare(rng: &mut SmallRng, known: Known) -> Compare {
         0 => TargetUnion::Version(rng.random_range(-1..4)),
         1 => TargetUnion::CreateRevision(material::near(rng, known)),
         2 => TargetUnion::ModRevision(material::near(rng, known)),
-        3 => TargetUnion::Value(material::value(rng)),
+        3 => TargetUnion::Value(material::value(rng, known)),
         _ => TargetUnion::Lease(if rng.random() { 0 } else { material::lease(rng) }),
     };
     let (key, range_end) = material::range(rng);
@@ -148,7 +157,7 @@ fn op(rng: &mut SmallRng, known: Known, depth: u32, reads_only: bool) -> Request
         0 => None,
         1..=70 => Some(Request::RequestRange(inner_range(rng, known))),
         _ if reads_only => Some(Request::RequestRange(inner_range(rng, known))),
-        71..=150 => Some(Request::RequestPut(put(rng))),
+        71..=150 => Some(Request::RequestPut(put(rng, known))),
         151..=180 => Some(Request::RequestDeleteRange(delete(rng))),
         _ if depth == 0 => None,
         _ => Some(Request::RequestTxn(txn(rng, known, depth - 1))),
@@ -190,8 +199,11 @@ fn watch_id(rng: &mut SmallRng) -> i64 {
 }
 
 fn watch(rng: &mut SmallRng, known: Known) -> WatchCreateRequest {
-    let (key, range_end) = material::range(rng);
-    let start_revision = match rng.random_range(0..10) {
+    // Of large values there should be more than one answer takes.
+    let much = known.fat && rng.random_bool(0.7);
+    let (key, range_end) =
+        if much { (Bytes::from_static(b"m/"), Bytes::from_static(b"m0")) } else { material::range(rng) };
+    let start_revision = match if much { rng.random_range(6..20) } else { rng.random_range(0..10) } {
         0..=3 => 0,
         4 => -1,
         5 => known.revision + rng.random_range(1..20),
@@ -214,6 +226,6 @@ fn watch(rng: &mut SmallRng, known: Known) -> WatchCreateRequest {
         filters,
         prev_kv: rng.random_bool(0.5),
         watch_id: if rng.random_bool(0.7) { 0 } else { watch_id(rng) },
-        fragment: rng.random_bool(0.3),
+        fragment: rng.random_bool(if known.fat { 0.8 } else { 0.3 }),
     }
 }

@@ -150,6 +150,7 @@ fn play(seed: u64, steps: &[usize]) -> Result<Played> {
     runtime.block_on(async {
         let mut pair = Pair::start(dir.path())?;
         pair.meet().await?;
+        pair.known.fat = requests::fat(seed);
         let (mut played, mut done) = (Played::default(), Vec::new());
         for (place, number) in steps.iter().enumerate() {
             let step = requests::step(seed, *number, pair.known);
