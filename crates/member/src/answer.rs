@@ -92,7 +92,7 @@ impl From<Pin> for Pinned {
 #[derive(Debug)]
 pub(crate) enum Part {
     Bytes(Vec<u8>),
-    Pairs(RangeCursor),
+    Pairs(Box<RangeCursor>),
 }
 
 /// An answer whose parts are all in memory.
@@ -288,7 +288,8 @@ impl Plan {
                     if !pending.is_empty() {
                         parts.push(Part::Bytes(std::mem::take(&mut pending)));
                     }
-                    parts.push(Part::Pairs(RangeCursor::measured(spec.clone(), *field, &self.measures[range])));
+                    let cursor = RangeCursor::measured(spec.clone(), *field, &self.measures[range]);
+                    parts.push(Part::Pairs(Box::new(cursor)));
                 }
             }
         });

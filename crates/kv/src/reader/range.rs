@@ -172,7 +172,7 @@ pub struct RangeCursor {
     tag: u8,
     walk: Walk,
     /// Of pairs in another order than that of their keys, once it is known what sorting them takes.
-    ranking: Option<Ranking>,
+    ranking: Option<Box<Ranking>>,
     left: u64,
     measure: RangeMeasure,
 }
@@ -191,7 +191,7 @@ impl RangeCursor {
         let mut cursor = Self::new(spec, field);
         cursor.left = measure.pairs;
         if cursor.spec.sort != SortField::Key {
-            cursor.ranking = Some(Ranking::new(&cursor.spec, measure.sorting));
+            cursor.ranking = Some(Box::new(Ranking::new(&cursor.spec, measure.sorting)));
         }
         cursor
     }
@@ -254,7 +254,7 @@ impl RangeCursor {
             self.measure.more = self.measure.pairs > self.spec.limit();
             if self.measure.more {
                 (self.measure.pairs, self.measure.bytes) = (0, 0);
-                self.ranking = Some(Ranking::new(&self.spec, self.measure.sorting));
+                self.ranking = Some(Box::new(Ranking::new(&self.spec, self.measure.sorting)));
                 return Ok(None);
             }
         }

@@ -192,7 +192,11 @@ async fn stream<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, plan: Plan,
     Ok(())
 }
 
-async fn send_pairs<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, cursor: RangeCursor) -> Result<(), Broken> {
+async fn send_pairs<E: Engine>(
+    local: &Rc<Local<E>>,
+    out: &mut Outgoing,
+    cursor: Box<RangeCursor>,
+) -> Result<(), Broken> {
     let lost = |error| {
         read_error(error); // which ends the process when it is the engine's
         Broken::Reset
@@ -246,7 +250,7 @@ async fn send_pairs<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, cursor:
 
 /// Where pairs come from, and the memory that sorting them holds. A client that takes nothing loses it to others.
 struct Source<'a> {
-    cursor: RangeCursor,
+    cursor: Box<RangeCursor>,
     turn: Option<Turn<'a>>,
 }
 
