@@ -264,7 +264,11 @@ impl<E: Engine> Applier<E> {
         // Nothing waits for it where reads need no round: it goes with what comes next, a tick at the latest.
         let can_wait = leases.is_empty() && self.shared.consensus.reads_alone();
         let input = RaftInput::Applied { index: applied, leases };
-        if can_wait { self.shared.raft.leave(input) } else { self.shared.raft.push(input) }
+        if can_wait {
+            self.shared.raft.leave(input)
+        } else {
+            self.shared.raft.push(input)
+        }
         for (mailbox, notices) in self.shared.mailboxes.iter().zip(&mut self.notices) {
             mailbox.append(notices);
         }
