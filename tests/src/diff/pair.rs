@@ -226,7 +226,7 @@ impl Pair {
             for id in ids.into_iter().filter(|id| !self.expected.unsure(stream, *id)) {
                 let of = |record: &Record| {
                     let mut told = record.watches.get(&id).cloned().unwrap_or_default();
-                    told.events.retain(|event| !self.gone(event));
+                    told.forget(|event| self.gone(event));
                     told
                 };
                 let (one, other) = (of(&ours), of(&theirs));
