@@ -137,6 +137,14 @@ impl Expected {
         self.compactions.contains(&revision) && self.history.iter().any(deletes)
     }
 
+    /// Whether a transaction at this revision has deleted a key and put it.
+    pub(super) fn rewritten(&self, revision: i64) -> bool {
+        let of = |deletes: bool| {
+            self.history.iter().filter(move |change| change.revision == revision && change.deletes == deletes)
+        };
+        of(true).any(|deletion| of(false).any(|put| put.key == deletion.key))
+    }
+
     /// How many answers without events a watch must have got by now.
     pub(super) fn others(&self, stream: usize, id: i64) -> usize {
         self.others.get(&(stream, id)).copied().unwrap_or(0)

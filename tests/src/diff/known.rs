@@ -3,8 +3,8 @@
 use tidegate_api::{
     Code, Error,
     pb::{
-        KeyValue, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, range_request::SortTarget,
-        request_op::Request, response_op::Response,
+        HashKvResponse, KeyValue, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
+        range_request::SortTarget, request_op::Request, response_op::Response,
     },
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Answers<'a> {
     pub(super) theirs: &'a Outcome,
     /// Why etcd has ended, if it has.
     pub(super) end: &'a str,
+    /// The transaction at the hashed revision has deleted a key and put it.
+    pub(super) rewritten: bool,
     /// Revisions that were compacted to.
     pub(super) compactions: &'a [i64],
 }
@@ -37,6 +39,7 @@ pub(super) const CRASH: &str = "etcd ends";
 pub(super) const KNOWN: &[Known] = &[
     Known { name: CRASH, explains: crash },
     Known { name: "ties", explains: ties },
+    Known { name: "hashes of rewriting transactions", explains: rewritten },
     Known { name: "hashes of compactions", explains: kept_hash },
 ];
 
@@ -53,6 +56,13 @@ fn crash(answers: &Answers<'_>) -> bool {
         && matches!(answers.theirs, Err((Code::Unavailable, _)))
         && answers.end.contains("index out of range [0] with length 0")
         && answers.end.contains("etcdserver/txn.put")
+}
+
+/// At the revision of a transaction that deletes a key and then puts it, etcd's index takes the key for deleted when it looks for
+/// what compaction keeps.
+fn rewritten(answers: &Answers<'_>) -> bool {
+    let (Ok(Reply::HashKv(ours)), Ok(Reply::HashKv(theirs))) = (answers.ours, answers.theirs) else { return false };
+    answers.rewritten && HashKvResponse { hash: ours.hash, ..theirs.clone() } == *ours
 }
 
 /// etcd keeps the hashes that it made when it compacted, ten of them until it is restarted, and answers HashKV of the same
@@ -160,7 +170,7 @@ mod tests {
                 Ok(Reply::Range(RangeResponse { kvs, more, count, ..RangeResponse::default() }))
             };
             let (call, ours, theirs) = (Call::Range(request.clone()), reply(ours), reply(theirs));
-            ties(&Answers { call: &call, ours: &ours, theirs: &theirs, end: "", compactions: &[] })
+            ties(&Answers { call: &call, ours: &ours, theirs: &theirs, end: "", rewritten: false, compactions: &[] })
         };
         let ours = [("a", 1), ("b", 1), ("c", 2)];
         assert!(explains(13, true, ours, [("b", 1), ("a", 1), ("d", 2)]));

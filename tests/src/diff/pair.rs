@@ -134,8 +134,19 @@ impl Pair {
             return Verdict::Same;
         }
         let end = self.theirs.log(&theirs);
-        let answers =
-            known::Answers { call, ours: &ours, theirs: &theirs, end: &end, compactions: &self.expected.compactions };
+        let mut rewritten = false;
+        if let Ok(Reply::HashKv(reply)) = &theirs {
+            self.until(Pair::have_heard).await;
+            rewritten = self.expected.rewritten(reply.hash_revision);
+        }
+        let answers = known::Answers {
+            call,
+            ours: &ours,
+            theirs: &theirs,
+            end: &end,
+            rewritten,
+            compactions: &self.expected.compactions,
+        };
         match known::explain(&answers) {
             Some(name) => Verdict::Known(name),
             None => {
@@ -226,7 +237,7 @@ impl Pair {
             for id in ids.into_iter().filter(|id| !self.expected.unsure(stream, *id)) {
                 let of = |record: &Record| {
                     let mut told = record.watches.get(&id).cloned().unwrap_or_default();
-                    told.events.retain(|event| !self.gone(event));
+                    told.forget(|event| is_gone(&self.expected, event));
                     told
                 };
                 let (one, other) = (of(&ours), of(&theirs));
@@ -237,11 +248,6 @@ impl Pair {
             }
         }
         None
-    }
-
-    fn gone(&self, event: &Event) -> bool {
-        let pair = event.kv.as_ref();
-        event.r#type() == EventType::Put && pair.is_some_and(|pair| self.expected.gone(pair.mod_revision, &pair.key))
     }
 
     fn record(&self, side: &Side, stream: usize) -> Option<Record> {
@@ -268,7 +274,9 @@ impl Pair {
             let enough = |record: &Record| {
                 let none = Told::default();
                 let told = record.watches.get(&id).unwrap_or(&none);
-                told.events.len() >= expected.count(stream, id) && told.others.len() >= expected.others(stream, id)
+                let gone = |event: &&Event| is_gone(expected, event);
+                let events = told.events.len() - told.events.iter().filter(gone).count();
+                events >= expected.count(stream, id) && told.others.len() >= expected.others(stream, id)
             };
             side.watches.look(stream, enough).unwrap_or(false)
         };
@@ -291,6 +299,12 @@ impl Pair {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// Whether an event is one that a store may have forgotten.
+fn is_gone(expected: &Expected, event: &Event) -> bool {
+    let pair = event.kv.as_ref();
+    event.r#type() == EventType::Put && pair.is_some_and(|pair| expected.gone(pair.mod_revision, &pair.key))
 }
 
 /// What two watches were told, when it is not the same, or not as many events as happened.

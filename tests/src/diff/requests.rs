@@ -195,7 +195,11 @@ fn short(rng: &mut SmallRng) -> LeaseGrantRequest {
 }
 
 fn watch_id(rng: &mut SmallRng) -> i64 {
-    rng.random_range(0..9)
+    match rng.random_range(0..20) {
+        0 => -5,
+        1 => i64::MAX,
+        _ => rng.random_range(0..9),
+    }
 }
 
 fn watch(rng: &mut SmallRng, known: Known) -> WatchCreateRequest {

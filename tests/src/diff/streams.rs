@@ -86,6 +86,14 @@ impl Record {
 }
 
 impl Told {
+    /// Without the events that are `gone`.
+    pub(super) fn forget(&mut self, gone: impl Fn(&Event) -> bool) {
+        for (before, _) in &mut self.others {
+            *before -= self.events[..*before].iter().filter(|event| gone(event)).count();
+        }
+        self.events.retain(|event| !gone(event));
+    }
+
     fn add(&mut self, answer: WatchResponse, events: Vec<Event>, header: i64) -> Result<(), String> {
         if events.is_empty() {
             if answer.created {
