@@ -62,7 +62,7 @@ fn crash(answers: &Answers<'_>) -> bool {
 /// what compaction keeps.
 fn rewritten(answers: &Answers<'_>) -> bool {
     let (Ok(Reply::HashKv(ours)), Ok(Reply::HashKv(theirs))) = (answers.ours, answers.theirs) else { return false };
-    answers.rewritten && HashKvResponse { hash: ours.hash, ..theirs.clone() } == *ours
+    answers.rewritten && HashKvResponse { hash: ours.hash, ..*theirs } == *ours
 }
 
 /// etcd keeps the hashes that it made when it compacted, ten of them until it is restarted, and answers HashKV of the same
