@@ -4,7 +4,7 @@
 //! the id of a lease, a granted time. The message stays as it came; nobody encodes it again.
 
 use bytes::Bytes;
-use tidegate_base::Payload;
+use tidegate_base::{LogIndex, Payload};
 
 use crate::rows::{FieldReader, put_number, put_signed};
 
@@ -23,6 +23,11 @@ pub enum Command {
         ttl_seconds: i64,
     },
     LeaseRevoke,
+    /// The lease has expired, as the leader knew it that had applied the entries up to `behind`: one that was granted anew since
+    /// lives on.
+    LeaseExpire {
+        behind: LogIndex,
+    },
     Alarm,
     /// The message is a `Member`, which replaces the one of its id.
     Member,
@@ -38,6 +43,7 @@ impl Command {
             Command::LeaseGrant { .. } => 5,
             Command::LeaseRevoke => 6,
             Command::Alarm => 7,
+            Command::LeaseExpire { .. } => 10,
             Command::Member => 9,
         }
     }
@@ -82,6 +88,9 @@ impl Envelope {
             put_signed(&mut head, id);
             put_signed(&mut head, ttl_seconds);
         }
+        if let Command::LeaseExpire { behind } = self.command {
+            put_number(&mut head, behind.0);
+        }
         Payload::new(head.into(), message)
     }
 
@@ -114,6 +123,7 @@ impl Envelope {
             },
             6 => Command::LeaseRevoke,
             7 => Command::Alarm,
+            10 => Command::LeaseExpire { behind: LogIndex(fields.number().ok_or(EnvelopeError::Short)?) },
             9 => Command::Member,
             other => return Err(EnvelopeError::Command(other)),
         };
@@ -137,6 +147,7 @@ mod tests {
             Command::Compaction,
             Command::LeaseGrant { id: -7, ttl_seconds: 60 },
             Command::LeaseRevoke,
+            Command::LeaseExpire { behind: LogIndex(700) },
             Command::Alarm,
             Command::Member,
         ];

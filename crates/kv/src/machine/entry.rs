@@ -82,6 +82,13 @@ impl<E: Engine> Machine<E> {
                 let revoke = LeaseRevokeRequest::decode(message).map_err(wrong)?;
                 self.begin(position, id, vec![Op::Revoke(revoke.id)], Shape::Single)
             }
+            Command::LeaseExpire { behind } => {
+                let revoke = LeaseRevokeRequest::decode(message).map_err(wrong)?;
+                if self.lease_granted(revoke.id)? > behind {
+                    return Ok(self.done(position, id, Ok(Answer::LeaseRevoke)));
+                }
+                self.begin(position, id, vec![Op::Revoke(revoke.id)], Shape::Single)
+            }
             Command::LeaseGrant { id: lease, ttl_seconds } => self.grant(position, id, lease, ttl_seconds),
             Command::Compaction => {
                 let request = CompactionRequest::decode(message).map_err(wrong)?;

@@ -4,13 +4,13 @@ use tidegate_api::{
     Error,
     pb::etcdserverpb::{AlarmMember, AlarmRequest, alarm_request::AlarmAction},
 };
-use tidegate_base::LogPosition;
-use tidegate_engine::Engine;
+use tidegate_base::{LogIndex, LogPosition};
+use tidegate_engine::{Engine, Space};
 
 use super::{Fatal, Machine, Step};
 use crate::{
     Answer, LeaseChange,
-    rows::{alarm_key, lease_key, put_signed},
+    rows::{BadRow, FieldReader, alarm_key, lease_key, put_number, put_signed},
 };
 
 impl<E: Engine> Machine<E> {
@@ -28,12 +28,23 @@ impl<E: Engine> Machine<E> {
         let mut row = vec![1];
         put_signed(&mut row, ttl_seconds);
         put_signed(&mut row, 0);
+        put_number(&mut row, position.index.0);
         self.put_state(key, row);
         let Step::Done(mut outcome) = self.done(position, request, Ok(Answer::LeaseGrant { id, ttl_seconds })) else {
             unreachable!("done is done")
         };
         outcome.leases.push(LeaseChange::Granted { id, ttl_seconds });
         Ok(Step::Done(outcome))
+    }
+
+    /// Index of the entry that granted the lease; 0 for one that does not exist.
+    pub(super) fn lease_granted(&self, id: i64) -> Result<LogIndex, Fatal> {
+        let key = lease_key(id);
+        let Some(row) = self.state(&key)? else { return Ok(LogIndex(0)) };
+        let mut fields = FieldReader(&row);
+        let granted =
+            fields.byte().and_then(|_| fields.signed()).and_then(|_| fields.signed()).and_then(|_| fields.number());
+        granted.map(LogIndex).ok_or_else(|| BadRow::new(Space::State, &key, "a lease without its grant").into())
     }
 
     pub(super) fn compaction(&mut self, position: LogPosition, request: u64, revision: i64) -> Step {

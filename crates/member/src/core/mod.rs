@@ -239,6 +239,11 @@ impl<T> Core<T> {
         (first.0..=last.0).map(position).collect()
     }
 
+    /// What this member knows of leases is as of this entry.
+    pub fn applied_index(&self) -> LogIndex {
+        self.applied
+    }
+
     pub fn view(&self) -> &raft::LogView {
         self.raft.view()
     }

@@ -311,7 +311,8 @@ impl<E: Engine> Driver<E> {
     fn revocation(&self, id: i64) -> Proposal {
         let request = tidegate_api::pb::etcdserverpb::LeaseRevokeRequest { id };
         let message = prost::Message::encode_to_vec(&request).into();
-        let payload = self.shared.envelope(tidegate_kv::Command::LeaseRevoke).seal(message);
+        let payload =
+            self.shared.envelope(tidegate_kv::Command::LeaseExpire { behind: self.core.applied_index() }).seal(message);
         Proposal { payload, admitted: None, origin: None }
     }
 
