@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use tidegate_api::{
-    Error,
+    Error, KeyRange,
     pb::etcdserverpb::{AlarmMember, Member},
 };
 
@@ -69,6 +69,66 @@ pub enum Answer {
     Member(Member),
     /// The entry that a new leader appends.
     Empty,
+}
+
+/// A read that an answer leaves to who holds the client.
+#[derive(Debug, Clone, Copy)]
+pub enum Recipe<'a> {
+    Pair(&'a PreviousPair),
+    Range(&'a RangeSpec),
+}
+
+impl Recipe<'_> {
+    pub fn bound(self) -> Bound {
+        match self {
+            Recipe::Pair(pair) => pair.bound,
+            Recipe::Range(spec) => spec.bound,
+        }
+    }
+
+    pub fn spec(self) -> RangeSpec {
+        match self {
+            Recipe::Pair(pair) => RangeSpec::all(KeyRange::One(pair.key.clone()), pair.bound),
+            Recipe::Range(spec) => spec.clone(),
+        }
+    }
+}
+
+impl Answer {
+    /// Its recipes, in order.
+    pub fn each_recipe<'a>(&'a self, visit: &mut impl FnMut(Recipe<'a>)) {
+        match self {
+            Answer::Put(put) => put.recipe().into_iter().for_each(visit),
+            Answer::Delete(delete) => delete.recipe().into_iter().for_each(visit),
+            Answer::Txn(txn) => txn.each_recipe(visit),
+            _ => {}
+        }
+    }
+}
+
+impl PutAnswer {
+    fn recipe(&self) -> Option<Recipe<'_>> {
+        self.previous.as_ref().map(Recipe::Pair)
+    }
+}
+
+impl DeleteAnswer {
+    fn recipe(&self) -> Option<Recipe<'_>> {
+        self.previous.as_ref().map(Recipe::Range)
+    }
+}
+
+impl TxnAnswer {
+    fn each_recipe<'a>(&'a self, visit: &mut impl FnMut(Recipe<'a>)) {
+        for response in &self.responses {
+            match response {
+                OpAnswer::Range(range) => visit(Recipe::Range(&range.spec)),
+                OpAnswer::Put(put) => put.recipe().into_iter().for_each(&mut *visit),
+                OpAnswer::Delete(delete) => delete.recipe().into_iter().for_each(&mut *visit),
+                OpAnswer::Txn(txn) => txn.each_recipe(visit),
+            }
+        }
+    }
 }
 
 /// What happened to a lease.

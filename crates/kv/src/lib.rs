@@ -15,7 +15,7 @@ mod version;
 pub mod watch;
 
 pub use answer::{
-    Answer, DeleteAnswer, LeaseChange, OpAnswer, Outcome, PreviousPair, PutAnswer, RangeAnswer, TxnAnswer,
+    Answer, DeleteAnswer, LeaseChange, OpAnswer, Outcome, PreviousPair, PutAnswer, RangeAnswer, Recipe, TxnAnswer,
 };
 pub use envelope::{Command, Envelope, EnvelopeError};
 pub use machine::{Config, Fatal, Machine, OpenError, Step, Sweep, range_spec};

@@ -4,6 +4,7 @@ mod codec;
 mod event;
 mod head;
 mod keys;
+mod lease;
 mod meta;
 mod version;
 
@@ -15,6 +16,7 @@ pub(crate) use keys::{
     lease_keys_span, lease_user_key, leases_span, member_key, members_span, value_key, version_key, version_prefix,
     version_seek, versions_end,
 };
+pub(crate) use lease::LeaseRow;
 pub(crate) use meta::{CursorKind, Meta, OpCursor};
 pub(crate) use version::VersionRow;
 

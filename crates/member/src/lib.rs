@@ -40,7 +40,7 @@ pub use memory::{AllocatorStats, MemoryReport, ProcessMemory};
 pub use parts::Boot;
 pub use peers::{PeerMessage, pieces};
 pub use sketch::CostlyKey;
-pub use stepped::{Received, Receiving, Stepped, WatchStreamId};
+pub use stepped::{Received, Receiving, Stepped};
 pub use threads::{Failed, Fatal, Lane, Work};
 pub use ticket::Reply;
 pub use version::VERSION;

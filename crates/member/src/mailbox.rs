@@ -101,8 +101,7 @@ impl Mailbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        let mail = lock(&self.mail);
-        mail.replies.is_empty() && mail.news.is_empty()
+        lock(&self.mail).is_empty()
     }
 
     /// Moves all of `notices` over and wakes the reader once.
@@ -121,7 +120,7 @@ impl Mailbox {
         let mut forgotten = Vec::new();
         let was_empty = {
             let mut mail = lock(&self.mail);
-            let was_empty = mail.replies.is_empty() && mail.news.is_empty();
+            let was_empty = mail.is_empty();
             notices.into_iter().for_each(|notice| mail.push(notice, &mut forgotten));
             was_empty
         };
@@ -155,6 +154,10 @@ impl Mailbox {
 }
 
 impl Mail {
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.news.is_empty()
+    }
+
     fn push(&mut self, notice: Notice, forgotten: &mut Vec<Notice>) {
         match notice {
             Notice::Reply(ticket, reply) => self.replies.push((ticket, reply)),

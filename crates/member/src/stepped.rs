@@ -10,7 +10,7 @@ use tidegate_base::{Budget, LogIndex, LogPosition, Term};
 use tidegate_engine::Engine;
 use tidegate_kv::{
     Command, Reader,
-    watch::{CreateSpec, Done, HubStats, JobId, Piece, StreamId, TooMany},
+    watch::{CreateSpec, Done, JobId, Piece, StreamId, TooMany},
 };
 use tidegate_raft::{Message, Status};
 use tidegate_raftlog::{Disk, LogReader};
@@ -21,14 +21,10 @@ use crate::{
     member::StartError,
     parts::{Boot, Parts},
     peers::PeerMessage,
-    threads::{Fatal, Proposal, RaftInput, Turn, Work},
+    threads::{Fatal, Proposal, RaftInput, Work},
     ticket::{Notice, Reply, Ticket},
     watches::{Slice, Walk, Watches},
 };
-
-/// A client's stream of watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatchStreamId(StreamId);
 
 /// A message of a stream that a client has in part.
 #[derive(Debug, Default)]
@@ -123,9 +119,8 @@ impl<E: Engine> Stepped<E> {
     pub fn apply(&mut self, now: Millis) -> Result<Millis, Fatal> {
         let mut jobs = Vec::new();
         self.parts.apply_jobs.take(&mut jobs, Duration::ZERO);
-        match self.parts.applier.turn(&mut jobs, now)? {
-            Turn::GoOn | Turn::Stopped => Ok(self.parts.applier.pause),
-        }
+        self.parts.applier.turn(&mut jobs, now)?;
+        Ok(self.parts.applier.pause)
     }
 
     /// A turn of the I/O thread: takes replies, with the number that each was asked under, and one piece of news.
@@ -199,43 +194,32 @@ impl<E: Engine> Stepped<E> {
 
     /// # Errors
     /// [`TooMany`].
-    pub fn open_stream(&mut self, now: Millis, progress_every: Millis) -> Result<WatchStreamId, TooMany> {
+    pub fn open_stream(&mut self, now: Millis, progress_every: Millis) -> Result<StreamId, TooMany> {
         let (now, every) = (Duration::from_millis(now), Duration::from_millis(progress_every));
-        self.watches.hub().open_stream(now, every).map(WatchStreamId)
-    }
-
-    /// Whether the stream's next request may be read.
-    pub fn accepts(&self, stream: WatchStreamId) -> bool {
-        self.watches.hub().accepts(stream.0)
+        self.watches.hub().open_stream(now, every)
     }
 
     /// `first`: the stream had no watch before.
-    pub fn create_watch(&mut self, stream: WatchStreamId, spec: &CreateSpec, first: bool) {
-        self.watches.create(&self.parts.shared, stream.0, spec, first);
+    pub fn create_watch(&mut self, stream: StreamId, spec: &CreateSpec, first: bool) {
+        self.watches.create(&self.parts.shared, stream, spec, first);
         self.begin_reads();
     }
 
-    pub fn cancel_watch(&mut self, stream: WatchStreamId, watch_id: i64) {
-        let visible = self.parts.shared.reader.visible();
-        self.watches.hub().cancel(stream.0, watch_id, visible);
-        self.begin_reads();
-    }
-
-    pub fn close_stream(&mut self, stream: WatchStreamId, watched: bool) {
+    pub fn close_stream(&mut self, stream: StreamId, watched: bool) {
         if watched {
             self.parts.shared.watches.fetch_sub(1, Ordering::SeqCst);
         }
-        self.watches.hub().close_stream(stream.0);
+        self.watches.hub().close_stream(stream);
         self.begin_reads();
     }
 
     /// The client takes what there is of its next message.
-    pub fn receive_frame(&mut self, stream: WatchStreamId, client: &mut Receiving) -> Received {
+    pub fn receive_frame(&mut self, stream: StreamId, client: &mut Receiving) -> Received {
         let received = {
             let mut hub = self.watches.hub();
             loop {
                 if client.more {
-                    match hub.next_piece(stream.0) {
+                    match hub.next_piece(stream) {
                         Piece::Bytes { bytes, more, .. } => {
                             client.message.extend_from_slice(&bytes);
                             client.more = more;
@@ -244,7 +228,7 @@ impl<E: Engine> Stepped<E> {
                         Piece::Broken => break Received::Broken,
                     }
                 } else if client.message.is_empty() {
-                    let Some(frame) = hub.next_frame(stream.0) else { break Received::Nothing };
+                    let Some(frame) = hub.next_frame(stream) else { break Received::Nothing };
                     client.message.extend_from_slice(&frame.bytes);
                     client.more = frame.more;
                 }
@@ -282,10 +266,6 @@ impl<E: Engine> Stepped<E> {
     /// Term of the entry at `index`, if this member has it, durable or not.
     pub fn has(&self, index: LogIndex) -> Option<Term> {
         self.parts.driver.core.view().term_at(index)
-    }
-
-    pub fn hub_stats(&self) -> HubStats {
-        self.watches.hub().stats()
     }
 
     pub fn budget(&self) -> &Budget {

@@ -12,10 +12,7 @@ use tidegate_api::{
 };
 use tidegate_base::Term;
 use tidegate_engine::{MapEngine, Tier};
-use tidegate_kv::{
-    Answer, Bound, Command, OpAnswer, Outcome, Piece, Pin, PutAnswer, RangeCursor, RangeSpec, ReadError, Reader,
-    SliceLimit,
-};
+use tidegate_kv::{Command, Outcome, Piece, Pin, RangeCursor, RangeSpec, ReadError, Reader, SliceLimit};
 use tidegate_member::Reply;
 
 use crate::{oracle::Oracle, plan::Plan};
@@ -36,7 +33,6 @@ pub(crate) enum Wait {
 pub(crate) enum Asked {
     Entry {
         lease: Option<i64>,
-        compaction: bool,
     },
     /// `life`: of the lease, when it was asked; `committed`: the newest term then that had an entry committed.
     KeepAlive {
@@ -94,42 +90,16 @@ impl Reads {
     }
 }
 
-fn spec(range: KeyRange, bound: Bound) -> RangeSpec {
-    RangeSpec::all(range, bound)
-}
-
-/// The reads that an answer leaves to who holds the client.
-fn recipes(outcome: &Outcome) -> Vec<RangeSpec> {
-    fn put(answer: &PutAnswer) -> Option<RangeSpec> {
-        let pair = answer.previous.as_ref()?;
-        Some(spec(KeyRange::One(pair.key.clone()), pair.bound))
-    }
-    fn of(op: &OpAnswer, out: &mut Vec<RangeSpec>) {
-        match op {
-            OpAnswer::Range(range) => out.push(range.spec.clone()),
-            OpAnswer::Put(answer) => out.extend(put(answer)),
-            OpAnswer::Delete(delete) => out.extend(delete.previous.clone()),
-            OpAnswer::Txn(txn) => txn.responses.iter().for_each(|op| of(op, out)),
-        }
-    }
-    let mut out = Vec::new();
-    match &outcome.result {
-        Ok(Answer::Put(answer)) => out.extend(put(answer)),
-        Ok(Answer::Delete(delete)) => out.extend(delete.previous.clone()),
-        Ok(Answer::Txn(txn)) => txn.responses.iter().for_each(|op| of(op, &mut out)),
-        _ => {}
-    }
-    out
-}
-
 /// Takes the outcome of an entry: it must be what is committed, and what it names is read at leisure.
 pub(crate) fn applied(mut outcome: Outcome, oracle: &Oracle) -> Reads {
     oracle.answered(&outcome);
     let pin = outcome.pin.take();
-    let mut specs = recipes(&outcome);
+    let mut specs = Vec::new();
     // A revision in the past may have been compacted since; what has a pin has not.
-    if pin.is_none() {
-        specs.clear();
+    if pin.is_some()
+        && let Ok(answer) = &outcome.result
+    {
+        answer.each_recipe(&mut |recipe| specs.push(recipe.spec()));
     }
     Reads::new(pin, specs)
 }
@@ -137,7 +107,7 @@ pub(crate) fn applied(mut outcome: Outcome, oracle: &Oracle) -> Reads {
 /// A read at a revision that is not compacted there, or the refusal that is due.
 pub(crate) fn read_at(reader: &Reader<MapEngine>, oracle: &Oracle, revision: i64, range: KeyRange) -> Option<Reads> {
     match reader.pinned(revision) {
-        Ok((bound, pin)) => Some(Reads::new(Some(pin), vec![spec(range, bound)])),
+        Ok((bound, pin)) => Some(Reads::new(Some(pin), vec![RangeSpec::all(range, bound)])),
         Err(ReadError::Compacted(at)) => {
             assert!(at <= oracle.compacted && (0..at).contains(&revision), "compacted to {at}: a read at {revision}");
             None
@@ -276,11 +246,11 @@ impl Draw<'_> {
 
     /// An entry to propose, and what the client remembers of it.
     pub(crate) fn entry(&mut self, oracle: &Oracle) -> (Command, Bytes, Asked) {
-        let plain = Asked::Entry { lease: None, compaction: false };
+        let plain = Asked::Entry { lease: None };
         if self.rng.random_ratio(1, self.plan.compact_one_in) {
             let revision = self.rng.random_range(0..=oracle.revision() + 1);
             let message = CompactionRequest { revision, physical: false }.encode_to_vec();
-            return (Command::Compaction, message.into(), Asked::Entry { lease: None, compaction: true });
+            return (Command::Compaction, message.into(), Asked::Entry { lease: None });
         }
         match self.rng.random_range(0..20) {
             0..=9 => (Command::Put, self.put().encode_to_vec().into(), plain),
@@ -289,7 +259,7 @@ impl Draw<'_> {
             17 | 18 => {
                 let id = self.rng.random_range(1..=LEASES);
                 let command = Command::LeaseGrant { id, ttl_seconds: self.rng.random_range(2..12) };
-                (command, Bytes::new(), Asked::Entry { lease: Some(id), compaction: false })
+                (command, Bytes::new(), Asked::Entry { lease: Some(id) })
             }
             _ => {
                 let id = self.rng.random_range(1..=LEASES);

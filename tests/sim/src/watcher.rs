@@ -7,8 +7,11 @@ use tidegate_api::{
     pb::{Event, etcdserverpb::WatchResponse, event::EventType},
 };
 use tidegate_engine::MapEngine;
-use tidegate_kv::{Version, watch::CreateSpec};
-use tidegate_member::{Received, Receiving, Stepped, WatchStreamId};
+use tidegate_kv::{
+    Version,
+    watch::{CreateSpec, StreamId},
+};
+use tidegate_member::{Received, Receiving, Stepped};
 
 use crate::oracle::{Change, Oracle};
 
@@ -32,7 +35,7 @@ pub(crate) struct Watcher {
 pub(crate) struct Open {
     pub(crate) member: usize,
     pub(crate) life: u32,
-    id: WatchStreamId,
+    id: StreamId,
     receiving: Receiving,
 }
 

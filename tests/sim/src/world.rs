@@ -651,7 +651,7 @@ impl World {
         self.numbers += 1;
         let put = tidegate_api::pb::etcdserverpb::PutRequest { key: "probe".into(), ..Default::default() };
         self.process(member).propose(Command::Put, prost::Message::encode_to_vec(&put).into(), self.numbers);
-        let asked = Asked::Entry { lease: None, compaction: false };
+        let asked = Asked::Entry { lease: None };
         self.clients[0] = Wait::Reply { member, number: self.numbers, asked, since: self.now };
         self.schedule(member);
         Some((self.numbers, false))

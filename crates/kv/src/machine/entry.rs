@@ -78,13 +78,11 @@ impl<E: Engine> Machine<E> {
                 let (ops, shape) = self.decide(position, txn)?;
                 self.begin(position, id, ops, Shape::Txn(shape))
             }
-            Command::LeaseRevoke => {
+            Command::LeaseRevoke | Command::LeaseExpire { .. } => {
                 let revoke = LeaseRevokeRequest::decode(message).map_err(wrong)?;
-                self.begin(position, id, vec![Op::Revoke(revoke.id)], Shape::Single)
-            }
-            Command::LeaseExpire { behind } => {
-                let revoke = LeaseRevokeRequest::decode(message).map_err(wrong)?;
-                if self.lease_granted(revoke.id)? > behind {
+                if let Command::LeaseExpire { behind } = envelope.command
+                    && self.lease_granted(revoke.id)? > behind
+                {
                     return Ok(self.done(position, id, Ok(Answer::LeaseRevoke)));
                 }
                 self.begin(position, id, vec![Op::Revoke(revoke.id)], Shape::Single)

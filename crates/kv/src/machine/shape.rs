@@ -87,18 +87,10 @@ pub(super) fn nest(shape: TxnShape, answers: &mut impl Iterator<Item = OpAnswer>
 
 /// The oldest revision that the answer's recipes read.
 pub(super) fn oldest_recipe(result: &Result<Answer, Error>) -> Option<i64> {
-    fn of_op(op: &OpAnswer) -> Option<i64> {
-        match op {
-            OpAnswer::Range(range) => Some(range.spec.bound.revision()),
-            OpAnswer::Put(put) => put.previous.as_ref().map(|previous| previous.bound.revision()),
-            OpAnswer::Delete(delete) => delete.previous.as_ref().map(|spec| spec.bound.revision()),
-            OpAnswer::Txn(txn) => txn.responses.iter().filter_map(of_op).min(),
-        }
-    }
-    match result.as_ref().ok()? {
-        Answer::Put(put) => put.previous.as_ref().map(|previous| previous.bound.revision()),
-        Answer::Delete(delete) => delete.previous.as_ref().map(|spec| spec.bound.revision()),
-        Answer::Txn(txn) => txn.responses.iter().filter_map(of_op).min(),
-        _ => None,
-    }
+    let mut oldest: Option<i64> = None;
+    result.as_ref().ok()?.each_recipe(&mut |recipe| {
+        let revision = recipe.bound().revision();
+        oldest = Some(oldest.map_or(revision, |oldest| oldest.min(revision)));
+    });
+    oldest
 }

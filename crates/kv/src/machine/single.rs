@@ -5,12 +5,12 @@ use tidegate_api::{
     pb::etcdserverpb::{AlarmMember, AlarmRequest, alarm_request::AlarmAction},
 };
 use tidegate_base::{LogIndex, LogPosition};
-use tidegate_engine::{Engine, Space};
+use tidegate_engine::Engine;
 
 use super::{Fatal, Machine, Step};
 use crate::{
     Answer, LeaseChange,
-    rows::{BadRow, FieldReader, alarm_key, lease_key, put_number, put_signed},
+    rows::{LeaseRow, alarm_key, lease_key},
 };
 
 impl<E: Engine> Machine<E> {
@@ -25,10 +25,7 @@ impl<E: Engine> Machine<E> {
         if self.state(&key)?.is_some() {
             return Ok(self.done(position, request, Err(Error::LeaseExist)));
         }
-        let mut row = vec![1];
-        put_signed(&mut row, ttl_seconds);
-        put_signed(&mut row, 0);
-        put_number(&mut row, position.index.0);
+        let row = LeaseRow { ttl_seconds, granted: position.index }.encode();
         self.put_state(key, row);
         let Step::Done(mut outcome) = self.done(position, request, Ok(Answer::LeaseGrant { id, ttl_seconds })) else {
             unreachable!("done is done")
@@ -41,10 +38,7 @@ impl<E: Engine> Machine<E> {
     pub(super) fn lease_granted(&self, id: i64) -> Result<LogIndex, Fatal> {
         let key = lease_key(id);
         let Some(row) = self.state(&key)? else { return Ok(LogIndex(0)) };
-        let mut fields = FieldReader(&row);
-        let granted =
-            fields.byte().and_then(|_| fields.signed()).and_then(|_| fields.signed()).and_then(|_| fields.number());
-        granted.map(LogIndex).ok_or_else(|| BadRow::new(Space::State, &key, "a lease without its grant").into())
+        Ok(LeaseRow::decode(&key, &row)?.granted)
     }
 
     pub(super) fn compaction(&mut self, position: LogPosition, request: u64, revision: i64) -> Step {

@@ -6,7 +6,7 @@ use tidegate_engine::{Cursor, Engine, Order, Scan, Space, Tier};
 
 use super::{ReadError, Reader};
 use crate::rows::{
-    BadRow, FieldReader, alarms_span, lease_id, lease_key, lease_keys_span, lease_user_key, leases_span, members_span,
+    BadRow, LeaseRow, alarms_span, lease_id, lease_key, lease_keys_span, lease_user_key, leases_span, members_span,
 };
 
 impl<E: Engine> Reader<E> {
@@ -18,7 +18,7 @@ impl<E: Engine> Reader<E> {
         let key = lease_key(id);
         match self.engine.get(Space::State, &key, Tier::All)?.known() {
             None => Ok(None),
-            Some(row) => lease_ttl(&key, row.as_ref()).map(Some),
+            Some(row) => Ok(Some(LeaseRow::decode(&key, row.as_ref())?.ttl_seconds)),
         }
     }
 
@@ -51,7 +51,7 @@ impl<E: Engine> Reader<E> {
     pub fn each_lease(&self, mut visit: impl FnMut(i64, i64)) -> Result<(), ReadError> {
         let (lower, upper) = leases_span();
         self.each(&lower, &upper, |key, row| {
-            let ttl = lease_ttl(key, row)?;
+            let ttl = LeaseRow::decode(key, row)?.ttl_seconds;
             visit(lease_id(key).ok_or_else(|| BadRow::new(Space::State, key, "not a lease"))?, ttl);
             Ok(true)
         })
@@ -101,14 +101,5 @@ impl<E: Engine> Reader<E> {
             }
         }
         Ok(())
-    }
-}
-
-pub(crate) fn lease_ttl(key: &[u8], row: &[u8]) -> Result<i64, ReadError> {
-    let mut fields = FieldReader(row);
-    let version = fields.byte();
-    match (version, fields.signed()) {
-        (Some(1), Some(ttl)) => Ok(ttl),
-        _ => Err(BadRow::new(Space::State, key, "not a lease").into()),
     }
 }

@@ -327,28 +327,9 @@ fn same_op(answer: &OpAnswer, expected: &Expected) {
     }
 }
 
-/// The reads that an answer leaves to who holds the client.
 fn recipes(answer: &Answer) -> Vec<RangeSpec> {
-    fn previous(put: &PutAnswer) -> Option<RangeSpec> {
-        let pair = put.previous.as_ref()?;
-        let range = KeyRange::One(pair.key.clone());
-        Some(RangeSpec::all(range, pair.bound))
-    }
-    fn of(op: &OpAnswer, out: &mut Vec<RangeSpec>) {
-        match op {
-            OpAnswer::Range(range) => out.push(range.spec.clone()),
-            OpAnswer::Put(put) => out.extend(previous(put)),
-            OpAnswer::Delete(delete) => out.extend(delete.previous.clone()),
-            OpAnswer::Txn(txn) => txn.responses.iter().for_each(|op| of(op, out)),
-        }
-    }
     let mut out = Vec::new();
-    match answer {
-        Answer::Put(put) => out.extend(previous(put)),
-        Answer::Delete(delete) => out.extend(delete.previous.clone()),
-        Answer::Txn(txn) => txn.responses.iter().for_each(|op| of(op, &mut out)),
-        _ => {}
-    }
+    answer.each_recipe(&mut |recipe| out.push(recipe.spec()));
     out
 }
 

@@ -42,8 +42,6 @@ pub enum Input<T> {
     },
     /// From a peer; the payloads of its entries wait under their positions.
     Message(Message),
-    /// The last message to this peer was lost.
-    Unreachable(u64),
     /// A linearizable read waits. `ticket` comes back with [`Command::ReadReady`].
     Read {
         ticket: T,
@@ -203,7 +201,6 @@ impl<T> Core<T> {
                 Ok(commands) => self.translate(commands, now, &mut out),
                 Err(refused) => out.push(Command::Refused(refused)),
             },
-            Input::Unreachable(peer) => self.raft(raft::Input::Unreachable(peer), now, &mut out),
             Input::Read { ticket } => self.ask(Asked::Read(ticket), now, &mut out),
             Input::KeepAlive { lease, ticket } => self.lease(Asked::KeepAlive { lease, ticket }, now, &mut out),
             Input::TimeToLive { lease, ticket } => self.lease(Asked::TimeToLive { lease, ticket }, now, &mut out),

@@ -115,13 +115,8 @@ pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> An
 
 pub(super) async fn time_to_live<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
     let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
-    match remaining(&local, bytes, &mut lease).await {
-        Ok(message) => {
-            lease.shrink_to(message.len() as u64);
-            large::send_message(call, message, lease).await
-        }
-        Err(error) => finish(call, &status(&error)),
-    }
+    let outcome = remaining(&local, bytes, &mut lease).await;
+    send(call, outcome, lease).await
 }
 
 /// The answer, and what it takes in `lease`, also while it is made.
@@ -162,7 +157,13 @@ async fn remaining<E: Engine>(local: &Rc<Local<E>>, bytes: Bytes, lease: &mut Le
 
 pub(super) async fn leases<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes) -> Answered {
     let mut lease = local.shared.budget.empty(tidegate_base::Holder::Answers);
-    match all(&local, bytes, &mut lease).await {
+    let outcome = all(&local, bytes, &mut lease).await;
+    send(call, outcome, lease).await
+}
+
+/// Sends an answer that was made as a whole under `lease`.
+async fn send(call: Call, outcome: Result<Bytes, Error>, mut lease: Lease) -> Answered {
+    match outcome {
         Ok(message) => {
             lease.shrink_to(message.len() as u64);
             large::send_message(call, message, lease).await

@@ -28,8 +28,6 @@ pub(super) struct Seen {
     pub(super) anon: u64,
     /// What the allocator has handed out, less the holders and the program. Ours only.
     pub(super) unaccounted: i64,
-    /// Milliseconds of the slowest answer to the look itself.
-    pub(super) looks: u64,
     /// The machine had no memory left, so the store was killed.
     pub(super) killed: bool,
 }
@@ -53,10 +51,7 @@ impl Samples {
                 }
                 match &mut report {
                     Some(Ok(open)) => match open.unaccounted() {
-                        Ok(bytes) => {
-                            seen.unaccounted = seen.unaccounted.max(bytes);
-                            seen.looks += 1;
-                        }
+                        Ok(bytes) => seen.unaccounted = seen.unaccounted.max(bytes),
                         Err(_) => report = Some(Report::connect(&address)),
                     },
                     Some(Err(_)) => report = Some(Report::connect(&address)),
