@@ -7,7 +7,7 @@ use tidegate_api::{
     Message,
     pb::{PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request as Op},
 };
-use tokio::net::TcpStream;
+use tidegate_tests::raw;
 
 use crate::target::{ANSWER_MAX, Target};
 
@@ -122,13 +122,6 @@ fn attacks() -> Vec<Attack> {
     all
 }
 
-async fn connect(address: &str) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(async move { drop(connection.await) });
-    requests.ready().await.unwrap()
-}
-
 /// Status and text of a call, from headers or trailers; the status of HTTP when it is not 200.
 async fn attempt(requests: &mut SendRequest<Bytes>, attack: &Attack) -> Result<(u16, String), u16> {
     let mut request = Request::builder().method(attack.verb).uri(format!("http://store{}", attack.path));
@@ -167,7 +160,7 @@ fn status(headers: &HeaderMap) -> Option<(u16, String)> {
 fn malformed_calls_are_answered_with_an_error_and_their_connection_goes_on() {
     let mut target = Target::start();
     let address = target.server.address();
-    let mut requests = target.runtime.block_on(connect(&address));
+    let mut requests = target.runtime.block_on(raw::connect(&address, raw::WINDOW)).unwrap();
     for attack in attacks() {
         let outcome =
             target.runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, attempt(&mut requests, &attack)).await });

@@ -7,6 +7,7 @@ pub mod diff;
 mod log;
 mod measure;
 mod places;
+pub mod raw;
 mod server;
 mod setting;
 mod wait;

@@ -11,7 +11,7 @@ use tidegate_api::{
     },
 };
 use tidegate_client::Client;
-use tidegate_tests::setting;
+use tidegate_tests::{long, setting};
 use tokio::task::JoinHandle;
 
 use crate::store::{Store, count, put};
@@ -35,7 +35,7 @@ fn a_deletion_of_a_million_keys_happens_whole_or_not_at_all() {
 /// Keys from `TIDEGATE_LEASE_KEYS`, else a fifth of a million; all of it with `TIDEGATE_LONG`.
 #[test]
 fn a_revocation_of_a_lease_with_many_keys_happens_whole_or_not_at_all() {
-    let keys = if setting::<u8>("TIDEGATE_LONG") == Some(1) { 1_000_000 } else { 200_000 };
+    let keys = if long() { 1_000_000 } else { 200_000 };
     goes_whole(End::Revocation, setting("TIDEGATE_LEASE_KEYS").unwrap_or(keys));
 }
 

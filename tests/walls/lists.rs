@@ -1,8 +1,6 @@
 //! A list of 300 MB to a slow reader, and lists that are sorted by their values.
 
-use std::time::Duration;
-
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tidegate_api::{
     KeyRange, Kv, Message,
     pb::{
@@ -10,8 +8,7 @@ use tidegate_api::{
         range_request::{SortOrder, SortTarget},
     },
 };
-use tidegate_tests::setting;
-use tokio::net::TcpStream;
+use tidegate_tests::{raw, setting};
 
 use crate::store::{MIB, Store, put, value};
 
@@ -101,7 +98,7 @@ fn who_takes_nothing_does_not_keep_others_from_sorting() {
         assert!(list.kvs.is_sorted_by(|one, other| one.value < other.value));
         assert_eq!(list.kvs.len(), 500);
         for mut body in idle {
-            let answer = RangeResponse::decode(read(&mut body, usize::MAX).await).unwrap();
+            let answer = RangeResponse::decode(raw::read(&mut body, usize::MAX).await.unwrap()).unwrap();
             assert!(answer.kvs == list.kvs);
         }
     });
@@ -112,50 +109,11 @@ fn who_takes_nothing_does_not_keep_others_from_sorting() {
 async fn read_slowly(address: &str, rate: usize) -> Bytes {
     let (key, range_end) = KeyRange::prefix("list/").into_request();
     let mut body = send(address, &RangeRequest { key, range_end, ..Default::default() }).await;
-    read(&mut body, rate / 20).await
+    raw::read(&mut body, rate / 20).await.unwrap()
 }
 
 /// Asks over a connection of its own, and takes nothing yet.
 async fn send(address: &str, request: &RangeRequest) -> h2::RecvStream {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(async move { drop(connection.await) });
-    let mut requests = requests.ready().await.unwrap();
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_u32(u32::try_from(request.encoded_len()).unwrap());
-    request.encode(&mut body).unwrap();
-    let head = http::Request::post("http://store/etcdserverpb.KV/Range")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers");
-    let (response, mut sender) = requests.send_request(head.body(()).unwrap(), false).unwrap();
-    sender.send_data(body.freeze(), true).unwrap();
-    response.await.unwrap().into_body()
-}
-
-/// Takes an answer, `portion` bytes twenty times a second.
-async fn read(body: &mut h2::RecvStream, portion: usize) -> Bytes {
-    let mut message = BytesMut::with_capacity(305 * MIB);
-    // Twenty portions a second, whatever the machine does: a late one is made up for.
-    let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    let (mut allowed, mut ended) = (0, false);
-    while !ended {
-        ticks.tick().await;
-        allowed = portion.saturating_add(allowed);
-        while message.len() < allowed {
-            let Some(data) = body.data().await else {
-                ended = true;
-                break;
-            };
-            let data = data.unwrap();
-            body.flow_control().release_capacity(data.len()).unwrap();
-            message.extend_from_slice(&data);
-        }
-    }
-    let trailers = body.trailers().await.unwrap().expect("a status");
-    assert_eq!(trailers.get("grpc-status").unwrap(), "0", "{trailers:?}");
-    let mut message = message.freeze();
-    assert_eq!(message.get_u8(), 0);
-    assert_eq!(message.get_u32() as usize, message.len());
-    message
+    let mut requests = raw::connect(address, raw::WINDOW).await.unwrap();
+    raw::ask(&mut requests, "/etcdserverpb.KV/Range", request).await.unwrap()
 }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use h2::{SendStream, client::SendRequest};
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tidegate_api::{
-    Error, Kv,
+    Kv,
     pb::{LeaseGrantRequest, PutRequest, RangeRequest},
 };
 use tidegate_base::clock;
-use tokio::net::TcpStream;
+use tidegate_tests::raw;
 
 use crate::store::{MIB, Store};
 
+const PUT: &str = "/etcdserverpb.KV/Put";
 const STREAMS: usize = 200;
 
 /// Longest that an honest call may take beside the silent ones.
@@ -26,11 +27,11 @@ fn silent_uploads_hold_up_neither_a_put_nor_a_keepalive() {
         let grant = LeaseGrantRequest { ttl: 60, id: 0 };
         let lease = honest.lease_grant(grant).await.unwrap().id;
         let mut keep_alive = honest.keep_alive().await.unwrap();
-        let mut silent = connect(&store.server.address()).await;
+        let mut silent = raw::connect(&store.server.address(), raw::WINDOW).await.unwrap();
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..STREAMS {
             silent = silent.ready().await.unwrap();
-            let (answer, sender) = announce(&mut silent);
+            let (answer, sender) = raw::announce(&mut silent, PUT, 2 << 20).unwrap();
             calls.spawn(async move {
                 let answer = answer.await;
                 drop(sender);
@@ -65,44 +66,10 @@ fn silent_uploads_hold_up_neither_a_put_nor_a_keepalive() {
     store.check_peak("200 silent streams");
 }
 
-async fn connect(address: &str) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(async move { drop(connection.await) });
-    requests.ready().await.unwrap()
-}
-
-fn head() -> http::Request<()> {
-    let head = http::Request::post("http://store/etcdserverpb.KV/Put");
-    head.header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap()
-}
-
-fn announce(requests: &mut SendRequest<Bytes>) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
-    let (answer, mut sender) = requests.send_request(head(), false).unwrap();
-    let mut prefix = BytesMut::new();
-    prefix.put_u8(0);
-    prefix.put_u32(2 << 20);
-    sender.send_data(prefix.freeze(), false).unwrap();
-    (answer, sender)
-}
-
 /// A small put on the connection of the silent streams.
-async fn put_beside(requests: &mut SendRequest<Bytes>) -> Result<(), Error> {
-    use tidegate_api::Message;
+async fn put_beside(requests: &mut SendRequest<Bytes>) -> anyhow::Result<()> {
     let request = PutRequest { key: "beside".into(), value: "v".into(), ..Default::default() };
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_u32(u32::try_from(request.encoded_len()).unwrap());
-    request.encode(&mut body).unwrap();
-    let mut ready = requests.clone().ready().await.unwrap();
-    let (answer, mut sender) = ready.send_request(head(), false).unwrap();
-    sender.send_data(body.freeze(), true).unwrap();
-    let mut body = answer.await.unwrap().into_body();
-    while let Some(data) = body.data().await {
-        let length = data.unwrap().len();
-        body.flow_control().release_capacity(length).unwrap();
-    }
-    let trailers = body.trailers().await.unwrap().expect("trailers");
-    let code = trailers.get("grpc-status").unwrap();
-    if code == "0" { Ok(()) } else { panic!("the put beside the silent streams ended with {trailers:?}") }
+    let mut ready = requests.clone().ready().await?;
+    let mut body = raw::ask(&mut ready, PUT, &request).await?;
+    raw::read(&mut body, usize::MAX).await.map(drop)
 }

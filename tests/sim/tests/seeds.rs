@@ -53,7 +53,7 @@ fn seeds() -> Vec<String> {
             Err(error) => vec![error],
         };
     }
-    let long = std::env::var("TIDEGATE_LONG").is_ok();
+    let long = variable("TIDEGATE_LONG") == Some(1);
     let minutes = variable("TIDEGATE_MINUTES");
     let count = variable("TIDEGATE_SEEDS").unwrap_or(if minutes.is_some() {
         u64::MAX

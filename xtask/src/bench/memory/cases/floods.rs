@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bytes::{BufMut, Bytes, BytesMut};
-use h2::{SendStream, client::SendRequest};
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tidegate_api::{
-    Kv, Message, Method,
+    Kv, Method,
     pb::{LeaseGrantRequest, PutRequest, PutResponse, RequestOp, TxnRequest, WatchCreateRequest},
 };
 use tidegate_base::clock;
-use tokio::{net::TcpStream, task::JoinSet};
+use tidegate_tests::raw;
+use tokio::task::JoinSet;
 
 use super::{Acked, count};
 use crate::bench::{load::value, stores::Store};
@@ -24,15 +25,11 @@ pub(super) async fn empty_ops(store: &Store) -> Result<Acked> {
     let mut calls = JoinSet::new();
     // Two bytes each on the wire, and a hundred once they are decoded.
     let txn = TxnRequest { success: vec![RequestOp { request: None }; (2 << 20) / 2 - 64], ..Default::default() };
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_u32(u32::try_from(txn.encoded_len())?);
-    txn.encode(&mut body)?;
-    let body = body.freeze();
+    let body = raw::framed(&txn)?;
     for _ in 0..8 {
         let (address, body) = (store.server.address(), body.clone());
         calls.spawn(async move {
-            let mut requests = connect(&address).await?;
+            let mut requests = raw::connect(&address, raw::WINDOW).await?;
             let mut statuses = Vec::new();
             for _ in 0..8 {
                 requests = requests.ready().await?;
@@ -55,9 +52,7 @@ pub(super) async fn empty_ops(store: &Store) -> Result<Acked> {
 
 /// Code and text of the answer.
 async fn send_txn(requests: &mut SendRequest<Bytes>, mut body: Bytes) -> Result<(String, String)> {
-    let head = http::Request::post("http://store/etcdserverpb.KV/Txn");
-    let head = head.header("content-type", "application/grpc").header("te", "trailers").body(())?;
-    let (answer, mut sender) = requests.send_request(head, false)?;
+    let (answer, mut sender) = requests.send_request(raw::head("/etcdserverpb.KV/Txn")?, false)?;
     while !body.is_empty() {
         sender.reserve_capacity(body.len());
         // The answer may come before all is sent: then nobody takes the rest.
@@ -80,32 +75,14 @@ async fn send_txn(requests: &mut SendRequest<Bytes>, mut body: Bytes) -> Result<
     Ok((field("grpc-status"), field("grpc-message")))
 }
 
-async fn connect(address: &str) -> Result<SendRequest<Bytes>> {
-    let stream = TcpStream::connect(address).await?;
-    let (requests, connection) = h2::client::handshake(stream).await?;
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(requests.ready().await?)
-}
-
-fn announce(requests: &mut SendRequest<Bytes>) -> Result<(h2::client::ResponseFuture, SendStream<Bytes>)> {
-    let head = http::Request::post("http://store/etcdserverpb.KV/Put");
-    let head = head.header("content-type", "application/grpc").header("te", "trailers").body(())?;
-    let (answer, mut sender) = requests.send_request(head, false)?;
-    let mut prefix = BytesMut::new();
-    prefix.put_u8(0);
-    prefix.put_u32(2 << 20);
-    sender.send_data(prefix.freeze(), false)?;
-    Ok((answer, sender))
-}
-
 pub(super) async fn silent(store: &Store, streams: u64) -> Result<Acked> {
     let mut calls = JoinSet::new();
     let mut left = streams;
     while left > 0 {
-        let mut requests = connect(&store.server.address()).await?;
+        let mut requests = raw::connect(&store.server.address(), raw::WINDOW).await?;
         for _ in 0..left.min(STREAMS) {
             requests = requests.ready().await?;
-            let (answer, sender) = announce(&mut requests)?;
+            let (answer, sender) = raw::announce(&mut requests, "/etcdserverpb.KV/Put", 2 << 20)?;
             calls.spawn(async move {
                 let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
                 drop(sender);

@@ -1,14 +1,13 @@
 //! Large answers to several readers.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use anyhow::{Result, ensure};
+use bytes::Bytes;
 use tidegate_api::{
     KeyRange, Kv, Message,
     pb::{PutRequest, RangeRequest, RangeResponse},
 };
-use tokio::{net::TcpStream, task::JoinSet};
+use tidegate_tests::raw;
+use tokio::task::JoinSet;
 
 use super::{Acked, count};
 use crate::bench::{load::value, stores::Store};
@@ -41,43 +40,11 @@ fn key(number: u64) -> Bytes {
 
 /// Reads the list over a connection of its own, `rate` bytes a second, and looks at every value.
 async fn list(address: &str, values: u64, rate: usize) -> Result<()> {
-    let (requests, connection) = h2::client::Builder::new()
-        .initial_window_size(1 << 20)
-        .initial_connection_window_size(1 << 20)
-        .handshake::<_, Bytes>(TcpStream::connect(address).await?)
-        .await?;
-    tokio::spawn(async move { drop(connection.await) });
-    let mut requests = requests.ready().await?;
+    let mut requests = raw::connect(address, 1 << 20).await?;
     let (key, range_end) = KeyRange::prefix("list/").into_request();
     let request = RangeRequest { key, range_end, ..Default::default() };
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_u32(u32::try_from(request.encoded_len())?);
-    request.encode(&mut body)?;
-    let head = http::Request::post("http://store/etcdserverpb.KV/Range");
-    let head = head.header("content-type", "application/grpc").header("te", "trailers").body(())?;
-    let (response, mut sender) = requests.send_request(head, false)?;
-    sender.send_data(body.freeze(), true)?;
-    let mut body = response.await?.into_body();
-    let mut message = BytesMut::new();
-    let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    let mut allowed = 0usize;
-    while let Some(data) = body.data().await {
-        let data = data?;
-        body.flow_control().release_capacity(data.len())?;
-        message.extend_from_slice(&data);
-        while message.len() > allowed {
-            if rate == usize::MAX {
-                break;
-            }
-            ticks.tick().await;
-            allowed += rate / 20;
-        }
-    }
-    let trailers = body.trailers().await?.context("an answer without a status")?;
-    ensure!(trailers.get("grpc-status").is_some_and(|status| status == "0"), "a list ended with {trailers:?}");
-    let mut message = message.freeze();
-    message.advance(5);
+    let mut body = raw::ask(&mut requests, "/etcdserverpb.KV/Range", &request).await?;
+    let message = raw::read(&mut body, rate / 20).await?;
     let answer = RangeResponse::decode(message)?;
     ensure!(answer.kvs.len() as u64 == values && !answer.more, "a list is short");
     for (number, kv) in (0..values).zip(&answer.kvs) {
