@@ -71,12 +71,7 @@ pub(crate) fn refused() -> Vec<Start> {
         &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
         &["--tls-min-version=TLS1.3", "--cipher-suites=x"],
         &["--feature-gates=LeaseCheckpointPersist=true"],
-        &[
-            "--auth-token=foo",
-            "--listen-peer-urls=http://127.0.0.1:0",
-            "--listen-client-urls=http://127.0.0.1:0",
-            "--advertise-client-urls=http://127.0.0.1:1",
-        ],
+        &["--auth-token=foo"],
         &["--name=x", "--initial-cluster=y=http://localhost:2380"],
         &["--initial-cluster=a=http://127.0.0.1:1"],
         &["--initial-cluster=bogus"],

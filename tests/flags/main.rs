@@ -11,6 +11,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    sync::{Mutex, PoisonError},
 };
 
 use start::{Outcome, Program, Start};
@@ -24,8 +25,12 @@ fn with_reference(test: impl FnOnce()) {
     }
 }
 
+/// Where a case names no port the reference listens at its own ones before it refuses the rest: one at a time.
+static DEFAULT_PORTS: Mutex<()> = Mutex::new(());
+
 fn same(cases: &[Start]) {
     with_reference(|| {
+        let _alone = DEFAULT_PORTS.lock().unwrap_or_else(PoisonError::into_inner);
         let differ = |case: &Start| {
             let (theirs, ours) = (case.run(Kind::Etcd), case.run(Kind::Tidegate));
             (theirs != ours).then(|| format!("{case:?}\n  etcd: {theirs:?}\n  ours: {ours:?}"))
@@ -109,7 +114,7 @@ fn clients_come_over_unix_sockets_too() {
     for url in ["unix://{dir}/client", "unix://client"] {
         let arguments = [format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let running = Start::new(&arguments).hold(Kind::Tidegate);
+        let running = Start::new(&arguments).started().hold(Kind::Tidegate);
         assert_eq!(ask(UnixStream::connect(running.dir.path().join("client")).unwrap()), "HTTP/1.1 200 OK", "{url}");
     }
 }
