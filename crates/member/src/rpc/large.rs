@@ -67,10 +67,7 @@ pub(crate) async fn collect<E: Engine>(local: &Rc<Local<E>>, plan: Plan) -> Resu
                 let lease = local.shared.budget.try_lease(Holder::Answers, plan.len());
                 let lease = lease.ok_or(Error::TooManyRequests)?;
                 let mut turn = None;
-                let sorting = plan.sorting_bytes();
-                if sorting > SORTED_FREE {
-                    local.shared.sorts.hold(&local.shared.budget, &mut turn, sorting).await;
-                }
+                take_turn(local, &mut turn, plan.sorting_bytes()).await;
                 let reader = local.shared.reader.clone();
                 let collected = local.work(move || plan.collect(&reader)).await;
                 drop((lease, turn));
@@ -131,7 +128,7 @@ pub(crate) async fn send_message(call: Call, message: Bytes, lease: Lease) -> An
     let sent = async {
         out.room(CHUNK_MAX).await?;
         out.send(Chunk::shared(Bytes::copy_from_slice(&prefix(message.len()))))?;
-        send_held(&mut out, held(message, lease)).await
+        send_held(&mut out, held(message, lease), None).await
     };
     let sent = sent.await;
     end(out, sent)
@@ -155,13 +152,17 @@ fn pinned_until<E: Engine>(local: &Local<E>, plan: &Plan) -> Instant {
     plan.pinned_since().unwrap_or_else(clock::now) + local.shared.config.pin_max
 }
 
+/// Waits for memory to sort in, when it takes more than every answer may.
+async fn take_turn<'a, E: Engine>(local: &'a Local<E>, turn: &mut Option<Turn<'a>>, sorting: u64) {
+    if sorting > SORTED_FREE {
+        local.shared.sorts.hold(&local.shared.budget, turn, sorting).await;
+    }
+}
+
 async fn measure<E: Engine>(local: &Rc<Local<E>>, mut plan: Box<Plan>) -> Result<Measured, Error> {
     let mut turn = None;
     loop {
-        let sorting = plan.sorting_bytes();
-        if sorting > SORTED_FREE {
-            local.shared.sorts.hold(&local.shared.budget, &mut turn, sorting).await;
-        }
+        take_turn(local, &mut turn, plan.sorting_bytes()).await;
         let reader = local.shared.reader.clone();
         let slice = move || -> Result<_, ReadError> {
             if !plan.measure(&reader)? {
@@ -184,7 +185,7 @@ async fn stream<E: Engine>(local: &Rc<Local<E>>, out: &mut Outgoing, plan: Plan,
     let (parts, pin) = plan.into_parts();
     for part in parts {
         match part {
-            Part::Bytes(bytes) => send_bytes(out, bytes.into()).await?,
+            Part::Bytes(bytes) => send_bytes(out, bytes.into(), None).await?,
             Part::Pairs(cursor) => send_pairs(local, out, cursor).await?,
         }
     }
@@ -206,10 +207,7 @@ async fn send_pairs<E: Engine>(
     loop {
         // Room first, then the bytes: a reader whose window is closed holds nothing.
         source.room(out, CHUNK_MAX).await?;
-        let sorting = source.cursor.sorting_bytes();
-        if sorting > SORTED_FREE {
-            local.shared.sorts.hold(&local.shared.budget, &mut source.turn, sorting).await;
-        }
+        take_turn(local, &mut source.turn, source.cursor.sorting_bytes()).await;
         let mut lease = Some(out.lease(2 * CHUNK_MAX as u64).await?);
         let (reader, mut cursor) = (local.shared.reader.clone(), source.cursor);
         let slice = move || {
@@ -225,9 +223,9 @@ async fn send_pairs<E: Engine>(
                 Piece::Bytes(bytes) => match lease.take() {
                     Some(mut lease) => {
                         lease.shrink_to(bytes.len() as u64);
-                        source.send_held(out, held(bytes, lease)).await?;
+                        send_held(out, held(bytes, lease), Some(&mut source)).await?;
                     }
-                    None => source.send(out, bytes).await?,
+                    None => send_bytes(out, bytes, Some(&mut source)).await?,
                 },
                 Piece::Blob { at, len } => {
                     source.room(out, CHUNK_MAX).await?;
@@ -238,7 +236,7 @@ async fn send_pairs<E: Engine>(
                     if value.len() as u64 != len {
                         return Err(Broken::Reset);
                     }
-                    source.send_held(out, held(value, lease)).await?;
+                    send_held(out, held(value, lease), Some(&mut source)).await?;
                 }
             }
         }
@@ -267,35 +265,14 @@ impl Source<'_> {
         }
         out.room(want).await
     }
-
-    /// Sends bytes that hold a lease of the answers while they wait for the client.
-    async fn send_held(&mut self, out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
-        while !bytes.is_empty() {
-            let room = loop {
-                match tokio::time::timeout(STALLED_MAX, self.room(out, bytes.len())).await {
-                    Ok(room) => break room?,
-                    Err(_) if out.others_wait() => return Err(stalled()),
-                    Err(_) => {}
-                }
-            };
-            out.send(Chunk::shared(bytes.split_to(room)))?;
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
-        while !bytes.is_empty() {
-            let room = self.room(out, bytes.len()).await?;
-            let lease = out.lease(room as u64).await?;
-            out.send(Chunk::leased(bytes.split_to(room), lease))?;
-        }
-        Ok(())
-    }
 }
 
-fn stalled() -> Broken {
-    tracing::info!("a stream that takes nothing is reset: others need the bytes of its answer");
-    Broken::Reset
+/// Room for bytes of `source`, or of nobody.
+async fn room(out: &mut Outgoing, source: Option<&mut Source<'_>>, want: usize) -> Result<usize, Gone> {
+    match source {
+        Some(source) => source.room(out, want).await,
+        None => out.room(want).await,
+    }
 }
 
 /// Bytes that carry their lease, however they are cut.
@@ -313,12 +290,15 @@ fn held(bytes: Bytes, lease: impl Into<Charge>) -> Bytes {
 }
 
 /// Sends bytes that hold a lease of the answers while they wait for the client.
-async fn send_held(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
+async fn send_held(out: &mut Outgoing, mut bytes: Bytes, mut source: Option<&mut Source<'_>>) -> Result<(), Broken> {
     while !bytes.is_empty() {
         let room = loop {
-            match tokio::time::timeout(STALLED_MAX, out.room(bytes.len())).await {
+            match tokio::time::timeout(STALLED_MAX, room(out, source.as_deref_mut(), bytes.len())).await {
                 Ok(room) => break room?,
-                Err(_) if out.others_wait() => return Err(stalled()),
+                Err(_) if out.others_wait() => {
+                    tracing::info!("a stream that takes nothing is reset: others need the bytes of its answer");
+                    return Err(Broken::Reset);
+                }
                 Err(_) => {}
             }
         };
@@ -327,9 +307,9 @@ async fn send_held(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
     Ok(())
 }
 
-async fn send_bytes(out: &mut Outgoing, mut bytes: Bytes) -> Result<(), Broken> {
+async fn send_bytes(out: &mut Outgoing, mut bytes: Bytes, mut source: Option<&mut Source<'_>>) -> Result<(), Broken> {
     while !bytes.is_empty() {
-        let room = out.room(bytes.len()).await?;
+        let room = room(out, source.as_deref_mut(), bytes.len()).await?;
         let lease = out.lease(room as u64).await?;
         out.send(Chunk::leased(bytes.split_to(room), lease))?;
     }
