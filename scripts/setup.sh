@@ -27,7 +27,8 @@ need c++ g++
 need make make
 need curl curl
 need ccache ccache
-need '/usr/lib/llvm-*/lib/libclang*.so*' libclang-dev
+# Not libclang-cpp, which other packages bring.
+need '/usr/lib/llvm-*/lib/libclang[-.][0-9s]*' libclang-dev
 if [ "$what" = build ]; then
   need etcdctl etcd-client
 fi

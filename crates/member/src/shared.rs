@@ -160,10 +160,10 @@ impl<E: Engine> Shared<E> {
         u32::try_from(self.lease_id() & i64::from(u32::MAX)).expect("32 bits")
     }
 
-    /// Whether a new lease may be proposed: their deadlines must fit.
-    pub(crate) fn room_for_lease(&self) -> Result<(), Error> {
-        let most = self.budget.limits().floor(tidegate_base::Holder::Leases) / crate::core::Lessor::BYTES_PER_LEASE;
-        if self.consensus.leases() as u64 >= most { Err(Error::TooManyRequests) } else { Ok(()) }
+    /// Room for the deadline of a new lease, to be held until its grant is applied and counted.
+    pub(crate) fn room_for_lease(&self) -> Result<tidegate_base::Lease, Error> {
+        let bytes = crate::core::Lessor::BYTES_PER_LEASE;
+        self.budget.try_lease(tidegate_base::Holder::Leases, bytes).ok_or(Error::TooManyRequests)
     }
 
     pub(crate) fn memory(&self) -> MemoryReport {

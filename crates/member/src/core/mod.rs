@@ -249,6 +249,11 @@ impl<T> Core<T> {
         self.lessor.count()
     }
 
+    /// Bytes that the deadlines of leases take.
+    pub fn lease_bytes(&self) -> u64 {
+        self.lessor.bytes()
+    }
+
     fn time(&mut self, now: Millis, out: &mut Vec<Command<T>>) {
         // A process that was stopped for long does not make up for every tick: that would be an election at once.
         let behind = now.saturating_sub(self.next_tick) / self.config.tick;

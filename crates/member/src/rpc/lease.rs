@@ -35,11 +35,10 @@ const ID_TRIES: usize = 8;
 pub(super) async fn grant<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: Bytes, admitted: Admitted) -> Answered {
     let checked = decode::<LeaseGrantRequest>(bytes.clone()).and_then(|request| {
         validate::lease_grant(&request)?;
-        local.shared.room_for_lease()?;
-        Ok(request)
+        Ok((request, local.shared.room_for_lease()?))
     });
-    let request = match checked {
-        Ok(request) => request,
+    let (request, _room) = match checked {
+        Ok(checked) => checked,
         Err(error) => return finish(call, &status(&error)),
     };
     let ttl_seconds = request.ttl.max(local.shared.config.lease_ttl_least());

@@ -15,7 +15,7 @@ use tidegate_raftlog::{Entry, TailCache};
 
 use super::{ApplyJob, LogJob, Turn, millis_since};
 use crate::{
-    core::{Command, Core, Input, LeaseEvent, Lessor, Millis},
+    core::{Command, Core, Input, LeaseEvent, Millis},
     mailbox::Inbox,
     peers::PeerMessage,
     shared::Shared,
@@ -329,7 +329,7 @@ impl<E: Engine> Driver<E> {
 
     /// What changed becomes visible to the other threads, and the answers go out.
     fn publish(&mut self) {
-        self.deadlines.force_to(self.core.leases() as u64 * Lessor::BYTES_PER_LEASE);
+        self.deadlines.force_to(self.core.lease_bytes());
         self.shared.consensus.publish(self.core.status(), self.core.reads_alone(), self.core.leases());
         for (mailbox, replies) in self.shared.mailboxes.iter().zip(&mut self.replies) {
             mailbox.append(replies);
