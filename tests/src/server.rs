@@ -41,13 +41,15 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Of ours only.
     pub memory_budget: String,
+    /// Another build of ours than the one that is tested.
+    pub program: Option<PathBuf>,
     /// Further flags of the store, the same for both kinds.
     pub flags: Vec<String>,
 }
 
 impl Options {
     pub fn new(kind: Kind, data_dir: impl Into<PathBuf>) -> Self {
-        Self { kind, data_dir: data_dir.into(), memory_budget: "256MiB".to_owned(), flags: Vec::new() }
+        Self { kind, data_dir: data_dir.into(), memory_budget: "256MiB".to_owned(), program: None, flags: Vec::new() }
     }
 
     #[must_use]
@@ -105,7 +107,8 @@ impl Server {
     pub fn spawn(options: &Options, client_port: u16, peer_port: u16) -> Result<Self> {
         let mut command = match options.kind {
             Kind::Tidegate => {
-                let mut command = Command::new(binary()?);
+                let program = options.program.clone().map_or_else(binary, Ok)?;
+                let mut command = Command::new(program);
                 command.arg("store").arg(format!("--memory-budget={}", options.memory_budget));
                 command
             }

@@ -41,10 +41,12 @@ pub enum Holder {
     Leases,
     /// Connections, bodies, pools, limiter keys and statistics of the gateway.
     Gateway,
+    /// Newest versions of keys written lately. A cache: it never borrows.
+    Heads,
 }
 
 impl Holder {
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     pub const ALL: [Holder; Self::COUNT] = [
         Holder::Connections,
         Holder::Requests,
@@ -54,6 +56,7 @@ impl Holder {
         Holder::Watches,
         Holder::Leases,
         Holder::Gateway,
+        Holder::Heads,
     ];
 
     pub const fn index(self) -> usize {
@@ -71,6 +74,7 @@ impl Holder {
             Holder::Watches => "watches",
             Holder::Leases => "leases",
             Holder::Gateway => "gateway",
+            Holder::Heads => "heads",
         }
     }
 }

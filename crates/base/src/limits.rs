@@ -67,15 +67,17 @@ impl Limits {
         let (cache, pool);
         match profile {
             Profile::Store => {
-                (cache, pool) = (part(40), part(36));
+                (cache, pool) = (part(26), part(36));
                 floor(Holder::Requests, 24);
                 floor(Holder::Watches, 16);
+                floor(Holder::Heads, 14);
             }
             Profile::Server => {
-                (cache, pool) = (part(24), part(20));
+                (cache, pool) = (part(18), part(20));
                 floor(Holder::Requests, 16);
                 floor(Holder::Watches, 8);
                 floor(Holder::Gateway, 48);
+                floor(Holder::Heads, 6);
             }
         }
         floor(Holder::Log, 24);
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn default_budget_is_divided_as_documented() {
         let limits = Limits::new(Limits::DEFAULT, Profile::Store).unwrap();
-        assert_eq!(limits.engine_cache, 40 * MIB);
+        assert_eq!((limits.engine_cache, limits.floor(Holder::Heads)), (26 * MIB, 14 * MIB));
         assert_eq!(limits.allocator_slack, 28 * MIB);
         assert_eq!(limits.floor(Holder::Requests), 24 * MIB);
         assert_eq!(limits.floor(Holder::Gateway), 0);

@@ -28,14 +28,11 @@ use tidegate_base::{
 };
 use tidegate_engine::{Batch, Engine, Error as EngineError, Lookup, Space, Tier};
 
-use self::{
-    entry::Entry,
-    overlay::{Head, Overlay},
-};
+use self::{entry::Entry, overlay::Overlay};
 use crate::{
     EnvelopeError, Outcome, ReadError, Reader,
-    reader::Shared,
-    rows::{BadRow, HeadRow, META_KEY, Meta, head_key},
+    reader::{Head, Shared},
+    rows::{BadRow, HeadRow, META_KEY, Meta, head_key, head_user_key},
 };
 
 /// Why a member cannot go on: its state or its log is not what it must be.
@@ -84,11 +81,13 @@ pub struct Config {
     pub batch_bytes: usize,
     /// Most bytes of one entry's events that are kept for watchers.
     pub live_bytes_max: usize,
+    /// Bytes of newest versions that are kept for the reads of keys written lately.
+    pub heads_bytes: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { batch_bytes: 4 << 20, live_bytes_max: crate::watch::LIVE_BYTES_MAX }
+        Self { batch_bytes: 4 << 20, live_bytes_max: crate::watch::LIVE_BYTES_MAX, heads_bytes: 1 << 20 }
     }
 }
 
@@ -137,7 +136,7 @@ impl<E: Engine> Machine<E> {
             Some(row) => Meta::decode(&row).ok_or(OpenError::Meta { space: Space::ALL[0].name() })?,
         };
         meta.sweep.sub = 0; // what the walk's target was is not stored: see `sweep`
-        let shared = Arc::new(Shared::new(meta.visible, meta.compacted, meta.applied.index));
+        let shared = Arc::new(Shared::new(meta.visible, meta.compacted, meta.applied.index, config.heads_bytes));
         Ok(Self {
             batch: engine.batch(),
             reader: Reader::new(engine, shared),
@@ -231,7 +230,10 @@ impl<E: Engine> Machine<E> {
         }
         self.written += self.batch.bytes() as u64;
         self.reader.engine.write(&mut self.batch)?;
-        self.overlay.clear();
+        // Behind the engine, which a reader may ask as well, and before anybody may see it.
+        for (row_key, head) in self.overlay.take() {
+            self.reader.shared.heads.put(head_user_key(&row_key).unwrap_or_default(), head);
+        }
         self.reader.shared.publish(self.meta.visible, self.meta.compacted, self.meta.applied.index);
         Ok(())
     }
@@ -245,6 +247,9 @@ impl<E: Engine> Machine<E> {
         let row_key = head_key(key);
         if let Some(head) = self.overlay.head(&row_key) {
             return Ok(Some(head.clone()));
+        }
+        if let Some(head) = self.reader.shared.heads.get(key, Head::clone) {
+            return Ok(Some(head));
         }
         match self.reader.engine.get(Space::Head, &row_key, Tier::All)? {
             Lookup::Found(row) => Ok(Some(Head::from_row(&HeadRow::decode(&row_key, row.as_ref())?))),

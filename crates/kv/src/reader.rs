@@ -11,6 +11,7 @@ mod compare;
 mod events;
 mod get;
 mod hash;
+mod heads;
 mod pins;
 mod range;
 mod state;
@@ -24,7 +25,7 @@ use std::sync::{
 use tidegate_base::LogIndex;
 use tidegate_engine::{Engine, Error as EngineError};
 
-use self::pins::Pins;
+pub(crate) use self::heads::Head;
 pub use self::{
     compare::CompareCursor,
     events::{KeyEvent, StoredEvent},
@@ -35,6 +36,7 @@ pub use self::{
     wire::{pair_len, put_number_field, put_pair},
 };
 pub(crate) use self::{compare::matches, range::head_span};
+use self::{heads::Heads, pins::Pins};
 use crate::{Bound, rows::BadRow};
 
 /// Why a read has no answer.
@@ -56,15 +58,17 @@ pub(crate) struct Shared {
     compacted: AtomicI64,
     applied: AtomicU64,
     pub(crate) pins: Pins,
+    pub(crate) heads: Heads,
 }
 
 impl Shared {
-    pub(crate) fn new(visible: i64, compacted: i64, applied: LogIndex) -> Self {
+    pub(crate) fn new(visible: i64, compacted: i64, applied: LogIndex, heads_bytes: usize) -> Self {
         Self {
             visible: AtomicI64::new(visible),
             compacted: AtomicI64::new(compacted),
             applied: AtomicU64::new(applied.0),
             pins: Pins::default(),
+            heads: Heads::new(heads_bytes),
         }
     }
 
@@ -172,6 +176,11 @@ impl<E: Engine> Reader<E> {
     fn check(&self, bound: Bound) -> Result<(), ReadError> {
         let compacted = self.compacted();
         if bound.revision() < compacted { Err(ReadError::Compacted(compacted)) } else { Ok(()) }
+    }
+
+    /// Bytes of the newest versions that are kept in memory.
+    pub fn heads_bytes(&self) -> u64 {
+        self.shared.heads.bytes() as u64
     }
 
     /// Revision of the oldest pin.

@@ -63,6 +63,15 @@ impl<T> Inbox<T> {
     /// Everything that arrived, moved into the empty `out`; waits for the first item, at most `patience`.
     pub(crate) fn take(&self, out: &mut Vec<T>, patience: Duration) {
         debug_assert!(out.is_empty(), "the last batch is done");
+        std::mem::swap(&mut self.arrived(patience).items, out);
+    }
+
+    /// Waits until an item is there that was pushed, at most `patience`; takes nothing.
+    pub(crate) fn wait(&self, patience: Duration) {
+        drop(self.arrived(patience));
+    }
+
+    fn arrived(&self, patience: Duration) -> MutexGuard<'_, InboxState<T>> {
         let mut state = lock(&self.state);
         if state.items.is_empty() && !patience.is_zero() {
             state.waiting = true;
@@ -73,7 +82,7 @@ impl<T> Inbox<T> {
                 .0;
             state.waiting = false;
         }
-        std::mem::swap(&mut state.items, out);
+        state
     }
 }
 
@@ -190,7 +199,7 @@ impl Mail {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds one of these locks; the data is whole even if something did.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

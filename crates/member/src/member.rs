@@ -1,9 +1,18 @@
 //! Starts a member from its disk, and stops it.
 
-use std::{any::Any, cell::RefCell, io, path::PathBuf, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    any::Any,
+    cell::RefCell,
+    io,
+    path::PathBuf,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use tidegate_api::pb::etcdserverpb::Member as MemberMessage;
-use tidegate_base::{Budget, LogIndex, clock};
+use tidegate_base::{Budget, Holder, LogIndex, clock};
 use tidegate_engine::Engine;
 use tidegate_http::{grpc::Service, io as io_threads};
 use tidegate_kv::Reader;
@@ -18,7 +27,7 @@ use crate::{
     memory::MemoryReport,
     parts::{Boot, Parts},
     shared::Shared,
-    threads::{ApplyJob, LogJob, RaftInput, Work, panicked},
+    threads::{ApplyJob, LogJob, Logger, RaftInput, Work, panicked},
 };
 
 const WORK_THREADS: usize = 2;
@@ -80,7 +89,10 @@ impl<E: Engine> Member<E> {
             election_range: config.election_ticks..2 * config.election_ticks,
             seed: random()?,
             log: tidegate_raftlog::Config::new(random()?),
-            machine: tidegate_kv::Config::default(),
+            machine: tidegate_kv::Config {
+                heads_bytes: usize::try_from(budget.limits().floor(Holder::Heads)).unwrap_or(usize::MAX),
+                ..tidegate_kv::Config::default()
+            },
             sweep_rows: Boot::SWEEP_ROWS,
         };
         let work = Work::idle(WORK_THREADS);
@@ -100,10 +112,14 @@ impl<E: Engine> Member<E> {
         }
 
         let epoch = clock::now();
+        let logger = Arc::new(Mutex::new(logger));
         let threads = vec![
-            thread("raft", move || driver.run(leases, epoch))?,
+            thread("raft", {
+                let logger = Arc::clone(&logger);
+                move || driver.run(leases, epoch, &logger)
+            })?,
             thread("apply", move || applier.run(epoch))?,
-            thread("log", move || logger.run())?,
+            thread("log", move || Logger::run(logger))?,
         ];
         let handle = Handle { shared: Arc::clone(&shared), io: io.clone() };
         let member =

@@ -207,7 +207,7 @@ mod tests {
     fn report() -> (MemoryReport, tidegate_base::Lease) {
         let budget = Budget::new(Limits::new(Limits::DEFAULT, Profile::Store).unwrap());
         let lease = budget.try_lease(Holder::Log, 4096).unwrap();
-        let engine = EngineUsage { cache: 1000, cache_limit: 40 << 20, ..EngineUsage::default() };
+        let engine = EngineUsage { cache: 1000, cache_limit: 26 << 20, ..EngineUsage::default() };
         let allocator = AllocatorStats { allocated: 6000, active: 7000, resident: 8000 };
         let key = CostlyKey { key: b"a\xff\\".as_slice().into(), bytes: 9, error: 0, writes: 1 };
         (MemoryReport::new(&budget, engine, allocator, (vec![key], 9)), lease)
@@ -229,7 +229,7 @@ mod tests {
         let mut text = String::new();
         report().0.write_metrics(&mut text);
         assert!(text.contains("tidegate_memory_bytes{holder=\"log\"} 4096\n"));
-        assert!(text.contains("tidegate_memory_limit_bytes{holder=\"engine_cache\"} 41943040\n"));
+        assert!(text.contains("tidegate_memory_limit_bytes{holder=\"engine_cache\"} 27262976\n"));
         let count = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(count("tidegate_memory_bytes{"), count("tidegate_memory_limit_bytes{"));
     }

@@ -122,6 +122,7 @@ impl<E: Engine> Parts<E> {
             inbox: Arc::clone(&log_jobs),
             marks: VecDeque::new(),
             appended: 0,
+            jobs: Vec::new(),
         };
         let applier = Applier::new(
             Arc::clone(&shared),
@@ -145,6 +146,7 @@ impl<E: Engine> Parts<E> {
             held: VecDeque::new(),
             outgoing: Vec::new(),
             stop_by: None,
+            writes: false,
             deadlines: shared.budget.empty(Holder::Leases),
         };
         Ok(Self { shared, driver, logger, applier, log_jobs, apply_jobs, log_reader, leases })

@@ -107,9 +107,8 @@ impl<E: Engine> Stepped<E> {
     /// # Errors
     /// [`Fatal`]: the process would end.
     pub fn log(&mut self) -> Result<(), Fatal> {
-        let mut jobs = Vec::new();
-        self.parts.log_jobs.take(&mut jobs, Duration::ZERO);
-        self.parts.logger.turn(&mut jobs).map(drop)
+        self.parts.logger.turn()?;
+        self.parts.logger.prepare()
     }
 
     /// A turn of the apply thread; returns after how many milliseconds the next one is due without a job.

@@ -100,7 +100,11 @@ impl Node {
             election_range: ticks..ticks + 1,
             seed: rng.random(),
             log: tidegate_raftlog::Config { segment_bytes: 32 << 10, salt: rng.random() },
-            machine: tidegate_kv::Config { batch_bytes: plan.batch_bytes, live_bytes_max: plan.live_bytes },
+            machine: tidegate_kv::Config {
+                batch_bytes: plan.batch_bytes,
+                live_bytes_max: plan.live_bytes,
+                heads_bytes: plan.heads_bytes,
+            },
             sweep_rows: plan.sweep_rows,
         };
         self.engine.flush_above(plan.flush_above);

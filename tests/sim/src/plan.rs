@@ -72,6 +72,7 @@ pub(crate) struct Plan {
     /// Size at which a batch of apply is full: small ones cut entries in pieces.
     pub(crate) batch_bytes: usize,
     pub(crate) live_bytes: usize,
+    pub(crate) heads_bytes: usize,
     pub(crate) sweep_rows: usize,
     pub(crate) flush_above: u64,
     pub(crate) retention: u64,
@@ -114,6 +115,7 @@ impl Plan {
             // A follower that the log has left behind needs a snapshot from its leader: only a sole member may purge all it can.
             retention: if members == 1 && rng.random() { 64 << 10 } else { 1 << 40 },
             compact_one_in: [10, 40, 200][rng.random_range(0..3)],
+            heads_bytes: [0, 20_000, 1 << 20][rng.random_range(0..3)],
         }
     }
 }

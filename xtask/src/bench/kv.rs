@@ -1,6 +1,7 @@
 //! Puts, gets and transactions at several numbers of clients.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Of `put`, `get`, `sget` (serializable) and `txn`.
     #[arg(long, value_delimiter = ',', default_value = "put,get,sget,txn")]
     cases: Vec<String>,
+    /// Another build of ours that stands in for the reference: pairs of builds tell more than runs one after the other.
+    #[arg(long)]
+    against: Option<PathBuf>,
     /// Keys there from the start, each with a value of 256 bytes.
     #[arg(long, default_value_t = 10_000)]
     keys: u64,
@@ -143,8 +147,13 @@ impl Op for Caller {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let cases: Vec<Case> = args.cases.iter().map(|name| Case::parse(name)).collect::<Result<_>>()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let stores: Vec<Store> =
-        args.common.kinds()?.into_iter().map(|kind| args.common.start(kind)).collect::<Result<_>>()?;
+    let stores: Vec<Store> = match &args.against {
+        Some(other) => [None, Some(other.clone())]
+            .into_iter()
+            .map(|program| args.common.start_as(Kind::Tidegate, program))
+            .collect::<Result<_>>()?,
+        None => args.common.kinds()?.into_iter().map(|kind| args.common.start(kind)).collect::<Result<_>>()?,
+    };
     for store in &stores {
         runtime.block_on(preload(store, args.keys))?;
     }

@@ -1,6 +1,6 @@
 //! The stores of a run: ours and the reference, side by side.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -38,11 +38,17 @@ impl Common {
 
     /// Starts a store on new data, with room for large values.
     pub(crate) fn start(&self, kind: Kind) -> Result<Store> {
+        self.start_as(kind, None)
+    }
+
+    /// As [`Common::start`]; `program` is another build of ours.
+    pub(crate) fn start_as(&self, kind: Kind, program: Option<PathBuf>) -> Result<Store> {
         let dir = scratch()?;
         let mut options = Options::new(kind, dir.path().join("data"))
             .flag("max-request-bytes", "4194304")
             .flag("quota-backend-bytes", "8589934592");
         options.memory_budget.clone_from(&self.budget);
+        options.program = program;
         Ok(Store { server: Server::start(&options)?, _dir: dir })
     }
 }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use tidegate_engine::{Batch, Cursor, Engine, Order, Scan, Space};
 
-use super::{Fatal, Machine, overlay::Head};
+use super::{Fatal, Machine};
 use crate::{
     Version,
+    reader::Head,
     rows::{
         BLOB_VALUE_LEAST, EventRow, HEAD_VALUE_MAX, HeadRow, Info, VersionRow, event_key, head_key, head_user_key,
         lease_keys_key, lease_keys_span, lease_user_key, value_key, version_key,

@@ -4,30 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::{
-    Version,
-    rows::{HeadRow, Info},
-};
-
-/// A head row that owns its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) at: Version,
-    pub(super) info: Info,
-    pub(super) value: Option<Bytes>,
-    pub(super) blob: bool,
-}
-
-impl Head {
-    pub(super) fn from_row(row: &HeadRow<'_>) -> Self {
-        let value = row.value.map(Bytes::copy_from_slice);
-        Self { at: row.at, info: row.info, value, blob: row.blob }
-    }
-
-    pub(super) fn live(&self) -> bool {
-        !self.info.deleted
-    }
-}
+use crate::reader::Head;
 
 /// What a row costs besides its bytes: its place in the tree, half-full nodes included.
 const ROW_BYTES: usize = 200;
@@ -74,10 +51,11 @@ impl Overlay {
         self.bytes
     }
 
-    pub(super) fn clear(&mut self) {
-        self.heads.clear();
+    /// Forgets everything; returns the heads, by the keys of their rows.
+    pub(super) fn take(&mut self) -> BTreeMap<Vec<u8>, Head> {
         self.state.clear();
         self.bytes = 0;
+        std::mem::take(&mut self.heads)
     }
 }
 

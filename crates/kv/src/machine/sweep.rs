@@ -125,6 +125,7 @@ impl<E: Engine> Machine<E> {
                 && HeadRow::decode(&row_key, row.as_ref())?.at == removal.at
             {
                 self.batch.delete(Space::Head, &row_key);
+                self.reader.shared.heads.remove(&removal.key);
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidegate_base::planted::{Fault, is_planted};
 use tidegate_engine::{Cursor, Engine, Lookup, Order, Scan, Space, Tier};
 
-use super::{ReadError, Reader};
+use super::{Head, ReadError, Reader};
 use crate::{
     Bound, Version,
     rows::{
@@ -41,24 +41,29 @@ impl<E: Engine> Reader<E> {
     /// # Errors
     /// [`ReadError::Engine`] and [`ReadError::BadRow`]: the member must stop.
     pub fn find(&self, key: &[u8], bound: Bound, tier: Tier) -> Result<Lookup<Option<Found>>, ReadError> {
-        let row_key = head_key(key);
-        let head = match self.engine.get(Space::Head, &row_key, tier)? {
-            Lookup::NotCached => return Ok(Lookup::NotCached),
-            Lookup::Absent => return Ok(Lookup::Found(None)),
-            Lookup::Found(row) => row,
+        let sees = |at| bound.sees(at) || is_planted(Fault::HeadTooNewIsRead);
+        // Either the version itself, or that of the head when it is too new.
+        let kept =
+            self.shared.heads.get(key, |head| if sees(head.at) { Ok(found(head.clone())) } else { Err(head.at) });
+        let newest = match kept {
+            Some(Ok(found)) => return Ok(Lookup::Found(found)),
+            Some(Err(newest)) => newest,
+            None => {
+                let row_key = head_key(key);
+                let row = match self.engine.get(Space::Head, &row_key, tier)? {
+                    Lookup::NotCached => return Ok(Lookup::NotCached),
+                    Lookup::Absent => return Ok(Lookup::Found(None)),
+                    Lookup::Found(row) => row,
+                };
+                let head = HeadRow::decode(&row_key, row.as_ref())?;
+                if sees(head.at) {
+                    return Ok(Lookup::Found(found(Head::from_row(&head))));
+                }
+                head.at
+            }
         };
-        let head = HeadRow::decode(&row_key, head.as_ref())?;
-        if bound.sees(head.at) || is_planted(Fault::HeadTooNewIsRead) {
-            let found = (!head.info.deleted).then(|| Found {
-                at: head.at,
-                info: head.info,
-                value: head.value.map(Bytes::copy_from_slice),
-                blob: head.blob,
-            });
-            return Ok(Lookup::Found(found));
-        }
         if tier == Tier::Cached {
-            return self.predecessor(head.at, bound); // iterators may touch the disk
+            return self.predecessor(newest, bound); // iterators may touch the disk
         }
         let older = self.version_before(key, bound)?.filter(|row| !row.info.deleted);
         Ok(Lookup::Found(older.map(|row| Found { at: row.at, info: row.info, value: None, blob: row.blob })))
@@ -139,6 +144,10 @@ impl<E: Engine> Reader<E> {
         };
         Ok(Lookup::Found(Some(Row { at: found.at, info: found.info, value })))
     }
+}
+
+fn found(head: Head) -> Option<Found> {
+    head.live().then_some(Found { at: head.at, info: head.info, value: head.value, blob: head.blob })
 }
 
 /// The versions before a bound of keys within a range, by one iterator for a slice of work. It is opened when the first is

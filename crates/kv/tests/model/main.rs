@@ -73,8 +73,8 @@ fn history(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut oracle = Oracle::new();
     let mut log: Vec<Logged> = Vec::new();
-    let mut large = Replica::new("large batches", 4 << 20);
-    let mut small = Replica::new("one change a batch", 1);
+    let mut large = Replica::new("large batches, heads from the engine", 4 << 20, 0);
+    let mut small = Replica::new("one change a batch, heads in memory", 1, 40_000);
     for step in 0..60 {
         let request = generate::request(&mut rng, oracle.revision);
         log.push(propose(&mut oracle, &request));

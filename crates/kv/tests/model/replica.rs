@@ -44,9 +44,9 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(name: &'static str, batch_bytes: usize) -> Self {
+    pub(crate) fn new(name: &'static str, batch_bytes: usize, heads_bytes: usize) -> Self {
         let engine = Arc::new(MapEngine::new());
-        let config = Config { batch_bytes, ..Config::default() };
+        let config = Config { batch_bytes, heads_bytes, ..Config::default() };
         let machine = Machine::open(Arc::clone(&engine), config).unwrap();
         Self { name, engine, config, machine, told: Vec::new() }
     }

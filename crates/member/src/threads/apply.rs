@@ -63,6 +63,8 @@ pub(crate) struct Applier<E: Engine> {
     /// Stands for the open batch and the entries that were read for it. Apply is never refused: who waits for it holds bytes
     /// that only it can give back.
     held: Lease,
+    /// Stands for the newest versions that are kept.
+    heads: Lease,
     unflushed_log: u64,
     /// What [`Machine::written`] was when the memtables were last looked at.
     looked_at: u64,
@@ -85,6 +87,7 @@ impl<E: Engine> Applier<E> {
     ) -> Self {
         let notices = shared.mailboxes.iter().map(|_| Vec::new()).collect();
         let held = shared.budget.empty(Holder::Apply);
+        let heads = shared.budget.empty(Holder::Heads);
         Self {
             shared,
             machine,
@@ -97,6 +100,7 @@ impl<E: Engine> Applier<E> {
             outcome_bytes: 0,
             notices,
             held,
+            heads,
             unflushed_log: 0,
             looked_at: 0,
             flushed: LogIndex(0),
@@ -260,6 +264,7 @@ impl<E: Engine> Applier<E> {
             }
         }
         self.held.force_to(self.machine.open_bytes() as u64);
+        self.heads.force_to(self.shared.reader.heads_bytes());
         self.tail.release_through(applied);
         // Nothing waits for it where reads need no round: it goes with what comes next, a tick at the latest.
         let can_wait = leases.is_empty() && self.shared.consensus.reads_alone();

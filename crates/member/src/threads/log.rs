@@ -1,6 +1,13 @@
 //! The `log` thread: append, fdatasync, one for all that waits.
+//!
+//! The raft thread of a member that is alone makes these turns itself: it has nobody else to talk to while the disk works, and
+//! two wake-ups a batch are saved. Jobs are taken under the lock, so that they keep their order whoever does them.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tidegate_base::{
     LogIndex, LogPosition, clock,
@@ -10,7 +17,10 @@ use tidegate_engine::Engine;
 use tidegate_raftlog::{Entry, HardState, Log, LogError, LogReader, TailCache};
 
 use super::{Fatal, RaftInput, Turn, fail};
-use crate::{mailbox::Inbox, shared::Shared};
+use crate::{
+    mailbox::{Inbox, lock},
+    shared::Shared,
+};
 
 /// Distance of two marks by which retention in bytes finds an index.
 const MARK_EVERY: u64 = 16 << 20;
@@ -38,21 +48,24 @@ pub(crate) struct Logger<E: Engine> {
     /// Index of the last entry, and bytes appended until then, every [`MARK_EVERY`].
     pub(crate) marks: VecDeque<(LogIndex, u64)>,
     pub(crate) appended: u64,
+    pub(crate) jobs: Vec<LogJob>,
 }
 
 impl<E: Engine> Logger<E> {
-    /// Runs until told to stop.
-    pub(crate) fn run(mut self) {
-        let mut jobs = Vec::new();
+    /// Runs until told to stop. Meanwhile who holds the lock may make a turn, too.
+    pub(crate) fn run(logger: Arc<Mutex<Self>>) {
+        let inbox = Arc::clone(&lock(&logger).inbox);
         loop {
-            self.inbox.take(&mut jobs, Duration::from_secs(3600));
-            match self.turn(&mut jobs) {
+            inbox.wait(Duration::from_secs(3600));
+            let mut logger = lock(&logger);
+            match logger.turn().and_then(|turn| logger.prepare().map(|()| turn)) {
                 Ok(Turn::GoOn) => {}
                 Ok(Turn::Stopped) => break,
                 Err(fatal) => fail(&fatal),
             }
         }
-        if let Err(fatal) = self.close() {
+        let logger = Arc::into_inner(logger).expect("the raft thread ends before");
+        if let Err(fatal) = logger.into_inner().unwrap_or_else(PoisonError::into_inner).close() {
             fail(&fatal);
         }
     }
@@ -64,11 +77,13 @@ impl<E: Engine> Logger<E> {
         self.log.close().map_err(broken)
     }
 
-    /// Does `jobs`, all with one fdatasync.
+    /// Does what is in the inbox, all with one fdatasync.
     ///
     /// # Errors
     /// [`Fatal`]: nothing that waits may be acknowledged.
-    pub(crate) fn turn(&mut self, jobs: &mut Vec<LogJob>) -> Result<Turn, Fatal> {
+    pub(crate) fn turn(&mut self) -> Result<Turn, Fatal> {
+        let mut jobs = std::mem::take(&mut self.jobs);
+        self.inbox.take(&mut jobs, Duration::ZERO);
         let mut persisted = None;
         let mut turn = Turn::GoOn;
         let mut group: Vec<Entry> = Vec::new();
@@ -103,15 +118,24 @@ impl<E: Engine> Logger<E> {
             }
             self.shared.counts.fsyncs.observe(clock::now().saturating_duration_since(begin));
             self.shared.raft.push(RaftInput::Persisted { number });
-            match self.log.prepare_spare() {
-                Ok(()) => {}
-                Err(error @ LogError::NoSpace { .. }) => {
-                    tracing::warn!(error = %error, "no space for the next log segment");
-                }
-                Err(error) => return Err(self.broken("prepared")(error)),
-            }
         }
+        self.jobs = jobs;
         Ok(turn)
+    }
+
+    /// Makes the next segment, if it is due. Takes milliseconds then: to be called when nobody waits for a turn.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub(crate) fn prepare(&mut self) -> Result<(), Fatal> {
+        match self.log.prepare_spare() {
+            Ok(()) => {}
+            Err(error @ LogError::NoSpace { .. }) => {
+                tracing::warn!(error = %error, "no space for the next log segment");
+            }
+            Err(error) => return Err(self.broken("prepared")(error)),
+        }
+        Ok(())
     }
 
     /// The error names the file, this its directory.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,10 +13,10 @@ use tidegate_http::admission::Admitted;
 use tidegate_raft::{Message, Rejected, Role};
 use tidegate_raftlog::{Entry, TailCache};
 
-use super::{ApplyJob, LogJob, Turn, millis_since};
+use super::{ApplyJob, Fatal, LogJob, Logger, Turn, fail, millis_since};
 use crate::{
     core::{Command, Core, Input, LeaseEvent, Millis},
-    mailbox::Inbox,
+    mailbox::{Inbox, lock},
     peers::PeerMessage,
     shared::Shared,
     ticket::{Notice, Reply, Ticket},
@@ -90,22 +90,41 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) outgoing: Vec<Message>,
     /// When to stop at the latest, once told to.
     pub(crate) stop_by: Option<Millis>,
+    /// This member is alone, and the log thread was not woken for what is in its inbox: it is written here.
+    pub(crate) writes: bool,
     /// Stands for the table of deadlines, whose size is checked before a lease is proposed.
     pub(crate) deadlines: Lease,
 }
 
 impl<E: Engine> Driver<E> {
-    /// Runs until told to stop. `leases` are those that the store holds, `epoch` is where the member's clock begins.
-    pub(crate) fn run(mut self, leases: Vec<(i64, u64)>, epoch: Instant) {
+    /// Runs until told to stop. `leases` are those that the store holds, `epoch` is where the member's clock begins, `logger` is
+    /// for what is left to the log by [`Driver::writes`].
+    pub(crate) fn run(mut self, leases: Vec<(i64, u64)>, epoch: Instant, logger: &Mutex<Logger<E>>) {
         self.begin(leases, millis_since(epoch));
         let mut inputs = Vec::new();
+        let mut wrote = false;
         loop {
             let patience = self.core.wake_at().saturating_sub(millis_since(epoch));
             self.shared.raft.take(&mut inputs, Duration::from_millis(patience));
             if self.turn(&mut inputs, millis_since(epoch)) == Turn::Stopped {
                 return;
             }
+            wrote = self.write(logger, wrote).unwrap_or_else(|fatal| fail(&fatal));
         }
+    }
+
+    /// Writes what was left to the log, and says whether there was any. What came `before` is told already: now is the time to
+    /// prepare for more.
+    fn write(&mut self, logger: &Mutex<Logger<E>>, before: bool) -> Result<bool, Fatal> {
+        let writes = std::mem::take(&mut self.writes);
+        if writes || before {
+            let mut logger = lock(logger);
+            if before {
+                logger.prepare()?;
+            }
+            logger.turn()?;
+        }
+        Ok(writes)
     }
 
     /// To be called once, before the first turn.
@@ -249,7 +268,13 @@ impl<E: Engine> Driver<E> {
                             self.own_entry(&positions);
                         }
                     }
-                    self.log.push(LogJob::Append { number, positions, hard_state });
+                    let job = LogJob::Append { number, positions, hard_state };
+                    if self.core.reads_alone() {
+                        self.writes = true;
+                        self.log.leave(job);
+                    } else {
+                        self.log.push(job);
+                    }
                 }
                 Command::Apply { up_to } => {
                     let due = self.origins.partition_point(|(position, _)| position.index <= up_to);
