@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "refused",
         "get p99 ms",
         "idle",
+        "restart ms",
         "verdict",
     ]);
     let mut failed = Vec::new();
@@ -104,6 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 figures.acked.refused.to_string(),
                 format!("{p99:.1}"),
                 format!("{idle:.1}"),
+                figures.restart_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0}")),
                 verdict,
             ]);
         }

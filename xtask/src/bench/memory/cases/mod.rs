@@ -93,7 +93,7 @@ impl Case {
             Case::Txns => "transactions of 128 operations and 1 MiB",
             Case::Churn => "values of 100 KiB at full speed, compaction each second",
             Case::Leases => "300,000 leases with a key each",
-            Case::Keys => "500,000 keys, kill -9, restart",
+            Case::Keys => "1,000,000 keys, kill -9, restart",
             Case::Versions => "50,000 keys with 20 versions each, then compaction",
         }
     }
@@ -119,7 +119,7 @@ impl Case {
             Case::Txns => writes::txns(store, 400 / divide).await,
             Case::Churn => writes::churn(store, 20 / divide.min(10)).await,
             Case::Leases => writes::leases(store, 300_000 / divide).await,
-            Case::Keys => writes::keys(store, 500_000 / divide).await,
+            Case::Keys => writes::keys(store, 1_000_000 / divide).await,
             Case::Versions => writes::versions(store, 50_000 / divide, 20).await,
         }
     }
