@@ -221,9 +221,9 @@ impl<T> Core<T> {
     }
 
     /// Whether reads need no round at all: see [`Raft::reads_alone`]. What is acknowledged is applied, for a sole member
-    /// answers after it applies.
+    /// answers after it applies; but not what an earlier life of it acknowledged, until its log is applied again.
     pub fn reads_alone(&self) -> bool {
-        self.raft.reads_alone()
+        self.raft.reads_alone() && self.lead_behind.is_none()
     }
 
     /// Positions of the entries `first..=last`, which the log holds or is about to hold.
@@ -278,7 +278,7 @@ impl<T> Core<T> {
     /// Only a leader knows deadlines, and only one that leads still: another may have been elected meanwhile, which has
     /// renewed what expired here, or expires what would be renewed here.
     fn lease(&mut self, asked: Asked<T>, now: Millis, out: &mut Vec<Command<T>>) {
-        if self.raft.reads_alone() || is_planted(Fault::LeaseAnsweredWithoutQuorum) {
+        if self.reads_alone() || is_planted(Fault::LeaseAnsweredWithoutQuorum) {
             self.answer(asked, now, out);
         } else {
             self.ask(asked, now, out);
