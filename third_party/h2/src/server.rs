@@ -263,6 +263,9 @@ pub struct Builder {
     ///
     /// When this gets exhausted, we issue a GOAWAY with `ENHANCE_YOUR_CALM`.
     data_frame_budget: proto::DataFrameBudget,
+
+    /// Whether an `:authority` that does not parse is left out of the request.
+    ignore_malformed_authority: bool,
 }
 
 /// Send a response back to the client
@@ -329,6 +332,24 @@ struct Flush<T, B> {
 struct ReadPreface<T, B> {
     codec: Option<Codec<T, B>>,
     pos: usize,
+}
+
+/// What a [`Connection`] keeps after [`Connection::release_idle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes of buffers and tables: unwritten frames but for the payloads of the
+    /// user, an incomplete frame, the state of header compression, the places of
+    /// streams and of events that were not taken yet. What is fixed is not in it.
+    pub bytes: usize,
+
+    /// Streams, each of which has some 400 bytes more: those that the user has
+    /// handles of, those with unwritten frames, and those of `reset`.
+    pub streams: usize,
+
+    /// Streams that were reset locally and are remembered for
+    /// [`Builder::reset_stream_duration`]. They are forgotten when the connection
+    /// is polled after that.
+    pub reset: usize,
 }
 
 #[derive(Debug)]
@@ -520,6 +541,18 @@ where
         self.connection.poll(cx).map_err(Into::into)
     }
 
+    /// Gives back the buffers and the places in tables that are not used until
+    /// the next frame is read or written; they are made anew then.
+    ///
+    /// To be called when [`poll_accept`] and the handles of all streams have
+    /// nothing more to do: allocating anew costs less than a system call, so it
+    /// need not be known whether the connection is idle for long.
+    ///
+    /// [`poll_accept`]: struct.Connection.html#method.poll_accept
+    pub fn release_idle(&mut self) -> Kept {
+        self.connection.release_idle()
+    }
+
     /// Sets the connection to a GOAWAY state.
     ///
     /// Does not terminate the connection. Must continue being polled to close
@@ -663,6 +696,7 @@ impl Builder {
             max_send_buffer_size: proto::DEFAULT_MAX_SEND_BUFFER_SIZE,
             local_max_error_reset_streams: Some(proto::DEFAULT_LOCAL_RESET_COUNT_MAX),
             data_frame_budget: proto::DataFrameBudget::Auto,
+            ignore_malformed_authority: false,
         }
     }
 
@@ -1066,6 +1100,16 @@ impl Builder {
     /// updates the permitted framing overhead.
     pub fn data_frame_budget(&mut self, budget: usize) -> &mut Self {
         self.data_frame_budget = proto::DataFrameBudget::Configured(budget);
+        self
+    }
+
+    /// Whether a request with an `:authority` that is none, such as a whole URL,
+    /// is handed out without authority (and so without scheme) in its URI,
+    /// instead of being reset as malformed.
+    ///
+    /// The default is `false`.
+    pub fn ignore_malformed_authority(&mut self, ignore: bool) -> &mut Self {
+        self.ignore_malformed_authority = ignore;
         self
     }
 
@@ -1535,6 +1579,7 @@ where
                                 .local_max_error_reset_streams,
                             settings: self.builder.settings.clone(),
                             data_frame_budget: self.builder.data_frame_budget,
+                            ignore_malformed_authority: self.builder.ignore_malformed_authority,
                         },
                     );
 

@@ -5,11 +5,13 @@ use crate::frame::{
 use crate::proto::Error;
 
 use crate::hpack;
+use crate::mem::allocated;
 
 use futures_core::Stream;
 
 use bytes::{Buf, BytesMut};
 
+use std::cmp;
 use std::io;
 
 use std::pin::Pin;
@@ -21,11 +23,20 @@ use tokio_util::codec::{LengthDelimitedCodec, LengthDelimitedCodecError};
 // 16 MB "sane default" taken from golang http2
 const DEFAULT_SETTINGS_MAX_HEADER_LIST_SIZE: usize = 16 << 20;
 
+/// Capacity of a new read buffer.
+const READ_BUFFER_CAPACITY: usize = 8 * 1024;
+
+/// A read into less room than this wastes a system call.
+const READ_MIN: usize = 2 * 1024;
+
 #[derive(Debug)]
 pub struct FramedRead<T> {
     inner: InnerFramedRead<T, LengthDelimitedCodec>,
 
     decoder: FrameDecoder,
+
+    /// Address of a read buffer that was made by `release_idle`, else zero.
+    own: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +72,11 @@ enum Continuable {
 impl<T> FramedRead<T> {
     pub fn new(inner: InnerFramedRead<T, LengthDelimitedCodec>) -> FramedRead<T> {
         let decoder = FrameDecoder::new(inner.decoder().max_frame_length());
-        FramedRead { inner, decoder }
+        FramedRead {
+            inner,
+            decoder,
+            own: 0,
+        }
     }
 
     pub fn get_ref(&self) -> &T {
@@ -100,6 +115,48 @@ impl<T> FramedRead<T> {
     #[inline]
     pub fn set_header_table_size(&mut self, val: usize) {
         self.decoder.set_header_table_size(val);
+    }
+
+    /// Gives back the read buffer, but for an incomplete frame: that moves to a
+    /// buffer of the frame's own size. The one that it came in may be shared
+    /// with frames that were decoded, and how large it is cannot be asked.
+    ///
+    /// Returns the bytes of what is kept.
+    pub(crate) fn release_idle(&mut self) -> usize {
+        let buf = self.inner.read_buffer_mut();
+        if buf.is_empty() {
+            *buf = BytesMut::new();
+            self.own = 0;
+        } else if self.own != buf.as_ptr() as usize {
+            let mut own = BytesMut::with_capacity(cmp::max(buf.len(), frame_len(buf).unwrap_or(0)));
+            own.extend_from_slice(buf);
+            self.own = own.as_ptr() as usize;
+            *buf = own;
+        }
+        allocated(buf.capacity()) + self.decoder.release_idle()
+    }
+
+    /// Makes room to read into, unless a whole frame is there already.
+    fn reserve(&mut self) {
+        let buf = self.inner.read_buffer_mut();
+        let spare = buf.capacity() - buf.len();
+        if spare >= READ_MIN {
+            return;
+        }
+        let missing = frame_len(buf).map_or(usize::MAX, |len| len.saturating_sub(buf.len()));
+        // The end of a large frame is read alone rather than the frame copied.
+        if missing > 0 && (missing > spare || buf.len() < READ_MIN) {
+            buf.reserve(READ_BUFFER_CAPACITY);
+        }
+    }
+}
+
+/// Length of the frame that `buf` begins with, once that is known.
+fn frame_len(buf: &[u8]) -> Option<usize> {
+    match *buf {
+        // One that is too long is refused as soon as its length is there.
+        [a, b, c, ..] => Some(frame::HEADER_LEN + u32::from_be_bytes([0, a, b, c]) as usize),
+        _ => None,
     }
 }
 
@@ -142,6 +199,13 @@ impl FrameDecoder {
 
     fn decode(&mut self, bytes: BytesMut) -> Result<Option<Frame>, Error> {
         decode_frame(self, bytes)
+    }
+
+    fn release_idle(&mut self) -> usize {
+        let partial = self.partial.as_ref().map_or(0, |partial| {
+            allocated(partial.buf.capacity()) + partial.frame.heap_size()
+        });
+        self.hpack.release_idle() + partial
     }
 }
 
@@ -215,10 +279,11 @@ fn decode_frame(decoder: &mut FrameDecoder, mut bytes: BytesMut) -> Result<Optio
                 frame.into()
             } else {
                 tracing::trace!("loaded partial header block");
-                // Defer returning the frame
+                // Defer returning the frame. What is left of its payload leaves
+                // the read buffer, which would else stay as long.
                 decoder.partial = Some(Partial {
                     frame: Continuable::$frame(frame),
-                    buf: payload,
+                    buf: BytesMut::from(&payload[..]),
                     continuation_frames_count: 0,
                 });
 
@@ -345,7 +410,7 @@ fn decode_frame(decoder: &mut FrameDecoder, mut bytes: BytesMut) -> Result<Optio
 
             // Extend the buf
             if partial.buf.is_empty() {
-                partial.buf = bytes.split_off(frame::HEADER_LEN);
+                partial.buf = BytesMut::from(&bytes[frame::HEADER_LEN..]);
             } else {
                 if partial.frame.is_over_size() {
                     // If there was left over bytes previously, they may be
@@ -397,6 +462,7 @@ fn decode_frame(decoder: &mut FrameDecoder, mut bytes: BytesMut) -> Result<Optio
             if is_end_headers {
                 partial.frame.into()
             } else {
+                partial.buf = BytesMut::from(&partial.buf[..]);
                 decoder.partial = Some(partial);
                 return Ok(None);
             }
@@ -421,6 +487,7 @@ where
         let _e = span.enter();
         loop {
             tracing::trace!("poll");
+            self.reserve();
             let bytes = match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
                 Some(Ok(bytes)) => bytes,
                 Some(Err(e)) => return Poll::Ready(Some(Err(map_err(e)))),
@@ -450,6 +517,13 @@ fn map_err(err: io::Error) -> Error {
 // ===== impl Continuable =====
 
 impl Continuable {
+    fn heap_size(&self) -> usize {
+        match *self {
+            Continuable::Headers(ref h) => h.heap_size(),
+            Continuable::PushPromise(ref p) => p.heap_size(),
+        }
+    }
+
     fn stream_id(&self) -> frame::StreamId {
         match *self {
             Continuable::Headers(ref h) => h.stream_id(),

@@ -2,6 +2,7 @@ use crate::codec::UserError;
 use crate::codec::UserError::*;
 use crate::frame::{self, Frame, FrameSize};
 use crate::hpack;
+use crate::mem::allocated;
 
 use bytes::{Buf, BufMut, BytesMut};
 use std::pin::Pin;
@@ -60,7 +61,8 @@ enum Next<B> {
     Continuation(frame::Continuation),
 }
 
-/// Initialize the connection with this amount of write buffer.
+/// Capacity of a write buffer. There is none while nothing is unwritten, see
+/// `FramedWrite::release_idle`.
 ///
 /// The minimum MAX_FRAME_SIZE is 16kb, so always be able to send a HEADERS
 /// frame that big.
@@ -93,7 +95,7 @@ where
             final_flush_done: false,
             encoder: Encoder {
                 hpack: hpack::Encoder::default(),
-                buf: Cursor::new(BytesMut::with_capacity(DEFAULT_BUFFER_CAPACITY)),
+                buf: Cursor::new(BytesMut::new()),
                 next: None,
                 last_data_frame: None,
                 max_frame_size: frame::DEFAULT_MAX_FRAME_SIZE,
@@ -223,6 +225,9 @@ where
     fn buffer(&mut self, item: Frame<B>) -> Result<(), UserError> {
         // Ensure that we have enough capacity to accept the write.
         assert!(self.has_capacity());
+        if self.buf.get_ref().capacity() == 0 {
+            self.buf.get_mut().reserve(DEFAULT_BUFFER_CAPACITY);
+        }
         let span = tracing::trace_span!("FramedWrite::buffer", frame = ?item);
         let _e = span.enter();
 
@@ -307,9 +312,21 @@ where
     }
 
     fn has_capacity(&self) -> bool {
+        let buf = self.buf.get_ref();
+        // A buffer that was given back is made again by `buffer`.
         self.next.is_none()
-            && (self.buf.get_ref().capacity() - self.buf.get_ref().len()
-                >= self.min_buffer_capacity)
+            && (buf.capacity() == 0 || buf.capacity() - buf.len() >= self.min_buffer_capacity)
+    }
+
+    fn release_idle(&mut self) -> usize {
+        if self.next.is_none() && self.buf.get_ref().is_empty() {
+            *self.buf.get_mut() = BytesMut::new();
+        }
+        let continuation = match self.next {
+            Some(Next::Continuation(ref frame)) => allocated(frame.heap_size()),
+            Some(Next::Data(_)) | None => 0,
+        };
+        allocated(self.buf.get_ref().capacity()) + continuation + self.hpack.release_idle()
     }
 
     fn is_empty(&self) -> bool {
@@ -341,6 +358,15 @@ impl<T, B> FramedWrite<T, B> {
     /// Set the peer's header table size.
     pub fn set_header_table_size(&mut self, val: usize) {
         self.encoder.hpack.update_max_size(val);
+    }
+
+    /// Gives back the write buffer when nothing is in it, and returns the bytes
+    /// of what is kept.
+    pub(crate) fn release_idle(&mut self) -> usize
+    where
+        B: Buf,
+    {
+        self.encoder.release_idle()
     }
 
     /// Retrieve the last data frame that has been sent

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::length_delimited;
+use tokio_util::codec::FramedRead as TokioFramedRead;
 
 use std::io;
 
@@ -47,7 +48,9 @@ where
             .length_field_length(3)
             .length_adjustment(9)
             .num_skip(0) // Don't skip the header
-            .new_read(framed_write);
+            .new_codec();
+        // Without a read buffer: `FramedRead` makes one when it reads.
+        let delimited = TokioFramedRead::with_capacity(framed_write, delimited, 0);
 
         let mut inner = FramedRead::new(delimited);
 
@@ -123,6 +126,15 @@ impl<T, B> Codec<T, B> {
 
     fn framed_write(&mut self) -> &mut FramedWrite<T, B> {
         self.inner.get_mut()
+    }
+
+    /// Gives back the buffers that hold nothing, and returns the bytes of what
+    /// is kept.
+    pub(crate) fn release_idle(&mut self) -> usize
+    where
+        B: Buf,
+    {
+        self.inner.release_idle() + self.framed_write().release_idle()
     }
 }
 

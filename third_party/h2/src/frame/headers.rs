@@ -248,6 +248,10 @@ impl Headers {
         self.header_block.is_over_size
     }
 
+    pub(crate) fn heap_size(&self) -> usize {
+        self.header_block.heap_size()
+    }
+
     pub fn into_parts(self) -> (Pseudo, HeaderMap) {
         (self.header_block.pseudo, self.header_block.fields)
     }
@@ -495,6 +499,10 @@ impl PushPromise {
         self.header_block.is_over_size
     }
 
+    pub(crate) fn heap_size(&self) -> usize {
+        self.header_block.heap_size()
+    }
+
     pub fn encode(
         self,
         encoder: &mut hpack::Encoder,
@@ -543,6 +551,10 @@ impl fmt::Debug for PushPromise {
 // ===== impl Continuation =====
 
 impl Continuation {
+    pub(crate) fn heap_size(&self) -> usize {
+        self.header_block.hpack.capacity()
+    }
+
     fn head(&self) -> Head {
         Head::new(Kind::Continuation, END_HEADERS, self.stream_id)
     }
@@ -1000,6 +1012,18 @@ impl HeaderBlock {
         encoder.encode(headers, &mut hpack);
 
         EncodingHeaderBlock { hpack }
+    }
+
+    /// Bytes of the fields decoded so far, as an upper bound.
+    fn heap_size(&self) -> usize {
+        // A place in the map is 104 bytes and four thirds of four bytes of
+        // index; a further value of a name is 72 in a vector that doubles.
+        const PLACE: usize = 112;
+        const REPEATED: usize = 2 * 72;
+        let repeated = self.fields.len() - self.fields.keys_len();
+        // The list size has 32 bytes for the two allocations of a field.
+        let strings = self.calculate_header_list_size();
+        self.fields.capacity() * PLACE + repeated * REPEATED + strings + strings / 4
     }
 
     /// Calculates the size of the currently decoded header list.

@@ -1,5 +1,6 @@
 use super::{header::BytesStr, huffman, Header};
 use crate::frame;
+use crate::mem::allocated;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header;
@@ -9,6 +10,7 @@ use http::status::{self, StatusCode};
 use std::cmp;
 use std::collections::VecDeque;
 use std::io::Cursor;
+use std::mem;
 use std::ops::ControlFlow;
 use std::str::Utf8Error;
 
@@ -21,6 +23,10 @@ pub struct Decoder {
     table: Table,
     buffer: BytesMut,
 }
+
+/// Capacity of the buffer that strings are decoded into. `Header` copies what it
+/// keeps of them.
+const HUFFMAN_BUFFER_CAPACITY: usize = 4096;
 
 /// Represents all errors that can be encountered while performing the decoding
 /// of an HPACK header set.
@@ -158,8 +164,15 @@ impl Decoder {
             max_size_update: None,
             last_max_update: size,
             table: Table::new(size),
-            buffer: BytesMut::with_capacity(4096),
+            buffer: BytesMut::new(),
         }
+    }
+
+    /// Gives back the buffer of Huffman decoding, and returns the bytes of the
+    /// table.
+    pub(crate) fn release_idle(&mut self) -> usize {
+        self.buffer = BytesMut::new();
+        self.table.heap_size()
     }
 
     /// Queues a potential size update
@@ -333,6 +346,9 @@ impl Decoder {
 
         let offset = (buf.position() - old_pos) as usize;
         if huff {
+            if self.buffer.capacity() == 0 {
+                self.buffer.reserve(HUFFMAN_BUFFER_CAPACITY);
+            }
             let ret = {
                 let raw = &buf.chunk()[..len];
                 huffman::decode(raw, &mut self.buffer).map(|buf| StringMarker {
@@ -494,6 +510,9 @@ fn consume(buf: &mut Cursor<&mut BytesMut>) {
 
 // ===== impl Table =====
 
+/// Places that a full table grows by.
+const ENTRIES_STEP: usize = 4;
+
 impl Table {
     fn new(max_size: usize) -> Table {
         Table {
@@ -505,6 +524,18 @@ impl Table {
 
     fn size(&self) -> usize {
         self.size
+    }
+
+    /// Bytes of the entries and of their places, as an upper bound.
+    fn heap_size(&self) -> usize {
+        // The two strings of an entry, each shared with the requests that had
+        // it. The table's own size has 32 bytes for each entry, and a size
+        // class is at most a quarter larger than what is asked for.
+        const SHARED: usize = 2 * 32;
+        allocated(self.entries.capacity() * mem::size_of::<Header>())
+            + self.entries.len() * SHARED
+            + self.size
+            + self.size / 4
     }
 
     /// Returns the entry located at the given index.
@@ -539,7 +570,11 @@ impl Table {
         if self.size + len <= self.max_size {
             self.size += len;
 
-            // Track the entry
+            // Track the entry. A step at a time: a place is larger than many an
+            // entry, and the table is rarely as full as it may be.
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact(ENTRIES_STEP);
+            }
             self.entries.push_front(entry);
         }
     }

@@ -62,6 +62,12 @@ impl Encoder {
         self.scratch = scratch;
     }
 
+    /// Gives back the buffer of header blocks, and returns the bytes of the table.
+    pub(crate) fn release_idle(&mut self) -> usize {
+        self.scratch = BytesMut::new();
+        self.table.heap_size()
+    }
+
     /// Queues a max size update.
     ///
     /// The next call to `encode` will include a dynamic size update frame.

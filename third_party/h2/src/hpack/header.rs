@@ -274,8 +274,9 @@ impl BytesStr {
 
     #[doc(hidden)]
     pub fn try_from(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
-        std::str::from_utf8(bytes.as_ref())?;
-        Ok(BytesStr(bytes))
+        // A copy: `bytes` is a part of a read buffer, or of the one that Huffman
+        // codes are decoded into, and an entry of the table would keep it.
+        Ok(BytesStr::from(std::str::from_utf8(bytes.as_ref())?))
     }
 
     pub(crate) fn as_str(&self) -> &str {

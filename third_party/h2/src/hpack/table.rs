@@ -1,4 +1,5 @@
 use super::Header;
+use crate::mem::allocated;
 
 use fnv::FnvHasher;
 use http::header;
@@ -103,6 +104,17 @@ impl Table {
 
     pub fn max_size(&self) -> usize {
         self.max_size
+    }
+
+    /// Bytes of the entries, of their places and of the index, as an upper
+    /// bound: as that of the decoder's table.
+    pub(crate) fn heap_size(&self) -> usize {
+        const SHARED: usize = 2 * 32;
+        allocated(self.slots.capacity() * mem::size_of::<Slot>())
+            + allocated(self.indices.capacity() * mem::size_of::<Option<Pos>>())
+            + self.slots.len() * SHARED
+            + self.size
+            + self.size / 4
     }
 
     /// Gets the header stored in the table

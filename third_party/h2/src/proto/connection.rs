@@ -1,5 +1,6 @@
 use crate::codec::UserError;
 use crate::frame::{Reason, StreamId};
+use crate::server::Kept;
 use crate::{client, server};
 
 use crate::frame::DEFAULT_INITIAL_WINDOW_SIZE;
@@ -87,6 +88,7 @@ pub(crate) struct Config {
     pub local_error_reset_streams_max: Option<usize>,
     pub settings: frame::Settings,
     pub data_frame_budget: DataFrameBudget,
+    pub ignore_malformed_authority: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +154,7 @@ where
                     .map(|max| max as usize),
                 local_max_error_reset_streams: config.local_error_reset_streams_max,
                 data_frame_budget: config.data_frame_budget,
+                ignore_malformed_authority: config.ignore_malformed_authority,
             }
         }
         let streams = Streams::new(streams_config(&config));
@@ -192,6 +195,16 @@ where
         let mut settings = frame::Settings::default();
         settings.set_enable_connect_protocol(Some(1));
         self.inner.settings.send_settings(settings)
+    }
+
+    /// Gives back what is not used until the next frame, and says what is kept.
+    pub(crate) fn release_idle(&mut self) -> Kept {
+        let mut kept = self.inner.streams.release_idle();
+        kept.bytes += self.codec.release_idle();
+        if let Some(ref going_away) = self.inner.error {
+            kept.bytes += going_away.debug_data().len();
+        }
+        kept
     }
 
     /// Returns the maximum number of concurrent streams that may be initiated

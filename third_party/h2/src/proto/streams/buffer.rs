@@ -1,3 +1,5 @@
+use crate::mem::shrink;
+
 use slab::Slab;
 
 /// Buffers frames for multiple streams.
@@ -32,6 +34,11 @@ impl<T> Buffer<T> {
 
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// Gives back places that are not used, and returns the bytes of the others.
+    pub fn release_idle(&mut self) -> usize {
+        shrink(&mut self.slab)
     }
 }
 

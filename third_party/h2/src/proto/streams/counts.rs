@@ -226,6 +226,11 @@ impl Counts {
         self.max_local_reset_streams > self.num_local_reset_streams
     }
 
+    /// Returns the number of streams that were reset locally and are remembered.
+    pub fn num_local_reset_streams(&self) -> usize {
+        self.num_local_reset_streams
+    }
+
     /// Increments the number of pending reset streams.
     ///
     /// # Panics
@@ -390,6 +395,7 @@ mod tests {
             remote_max_initiated: None,
             local_max_error_reset_streams: None,
             data_frame_budget: DataFrameBudget::Configured(DEFAULT_DATA_FRAME_BUDGET),
+            ignore_malformed_authority: false,
         }
     }
 

@@ -81,6 +81,9 @@ pub struct Config {
 
     /// Connection-level budget policy for DATA framing overhead.
     pub(crate) data_frame_budget: DataFrameBudget,
+
+    /// Whether an `:authority` that does not parse is left out of a request.
+    pub ignore_malformed_authority: bool,
 }
 
 trait DebugStructExt<'a, 'b> {

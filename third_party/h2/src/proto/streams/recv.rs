@@ -3,7 +3,7 @@ use crate::codec::UserError;
 use crate::frame::{PushPromiseHeaderError, Reason, DEFAULT_INITIAL_WINDOW_SIZE};
 use crate::proto;
 
-use http::{HeaderMap, Request, Response};
+use http::{uri, HeaderMap, Request, Response};
 
 use std::cmp::Ordering;
 use std::io;
@@ -56,6 +56,9 @@ pub(super) struct Recv {
 
     /// If extended connect protocol is enabled.
     is_extended_connect_protocol_enabled: bool,
+
+    /// Whether an `:authority` that does not parse is left out of a request.
+    ignore_malformed_authority: bool,
 }
 
 #[derive(Debug)]
@@ -110,7 +113,14 @@ impl Recv {
             buffer: Buffer::new(),
             is_push_enabled: config.local_push_enabled,
             is_extended_connect_protocol_enabled: config.extended_connect_protocol_enabled,
+            ignore_malformed_authority: config.ignore_malformed_authority,
         }
+    }
+
+    /// Gives back places of the received events that are not used, and returns the
+    /// bytes of the others.
+    pub fn release_idle(&mut self) -> usize {
+        self.buffer.release_idle()
     }
 
     /// Returns the initial receive window size
@@ -239,7 +249,13 @@ impl Recv {
         }
 
         let stream_id = frame.stream_id();
-        let (pseudo, fields) = frame.into_parts();
+        let (mut pseudo, fields) = frame.into_parts();
+
+        if self.ignore_malformed_authority {
+            pseudo.authority = pseudo
+                .authority
+                .filter(|it| uri::Authority::from_maybe_shared(it.clone().into_inner()).is_ok());
+        }
 
         if pseudo.protocol.is_some()
             && counts.peer().is_server()
@@ -1291,6 +1307,7 @@ mod tests {
             remote_max_initiated: None,
             local_max_error_reset_streams: None,
             data_frame_budget: DataFrameBudget::Configured(DEFAULT_DATA_FRAME_BUDGET),
+            ignore_malformed_authority: false,
         };
         let mut recv = Recv::new(peer::Dyn::Server, &config);
         let mut store = Store::new();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::mem::shrink;
 
 use indexmap::{self, IndexMap};
 
@@ -10,7 +11,9 @@ use std::ops;
 /// Storage for streams
 #[derive(Debug)]
 pub(super) struct Store {
-    slab: slab::Slab<Stream>,
+    // Boxed, as a stream cannot move to another index: one at a high index keeps
+    // the places below it, which are 16 bytes each and not 300.
+    slab: slab::Slab<Box<Stream>>,
     ids: IndexMap<StreamId, SlabIndex>,
 }
 
@@ -69,7 +72,7 @@ pub(super) struct OccupiedEntry<'a> {
 
 pub(super) struct VacantEntry<'a> {
     ids: indexmap::map::VacantEntry<'a, StreamId, SlabIndex>,
-    slab: &'a mut slab::Slab<Stream>,
+    slab: &'a mut slab::Slab<Box<Stream>>,
 }
 
 pub(super) trait Resolve {
@@ -84,6 +87,21 @@ impl Store {
             slab: slab::Slab::new(),
             ids: IndexMap::new(),
         }
+    }
+
+    /// Gives back places that are not used.
+    ///
+    /// Returns the bytes of the others, and the number of streams.
+    pub fn release_idle(&mut self) -> (usize, usize) {
+        // An entry has key, value and hash, and places in the index, of which a
+        // part is always free.
+        const ID: usize = 16 + 2 * (std::mem::size_of::<usize>() + 1);
+        const KEPT: usize = 16;
+        if self.ids.capacity() > KEPT && self.ids.len() * 4 < self.ids.capacity() {
+            self.ids.shrink_to_fit();
+        }
+        let places = shrink(&mut self.slab) + self.ids.capacity() * ID;
+        (places, self.slab.len())
     }
 
     pub fn find_mut(&mut self, id: &StreamId) -> Option<Ptr<'_>> {
@@ -102,7 +120,7 @@ impl Store {
     }
 
     pub fn insert(&mut self, id: StreamId, val: Stream) -> Ptr<'_> {
-        let index = SlabIndex(self.slab.insert(val) as u32);
+        let index = SlabIndex(self.slab.insert(Box::new(val)) as u32);
         assert!(self.ids.insert(id, index).is_none());
 
         Ptr {
@@ -187,6 +205,7 @@ impl ops::Index<Key> for Store {
     fn index(&self, key: Key) -> &Self::Output {
         self.slab
             .get(key.index.0 as usize)
+            .map(|s| &**s)
             .filter(|s| s.id == key.stream_id)
             .unwrap_or_else(|| {
                 panic!("dangling store key for stream_id={:?}", key.stream_id);
@@ -198,6 +217,7 @@ impl ops::IndexMut<Key> for Store {
     fn index_mut(&mut self, key: Key) -> &mut Self::Output {
         self.slab
             .get_mut(key.index.0 as usize)
+            .map(|s| &mut **s)
             .filter(|s| s.id == key.stream_id)
             .unwrap_or_else(|| {
                 panic!("dangling store key for stream_id={:?}", key.stream_id);
@@ -464,7 +484,7 @@ impl<'a> VacantEntry<'a> {
     pub fn insert(self, value: Stream) -> Key {
         // Insert the value in the slab
         let stream_id = value.id;
-        let index = SlabIndex(self.slab.insert(value) as u32);
+        let index = SlabIndex(self.slab.insert(Box::new(value)) as u32);
 
         // Insert the handle in the ID map
         self.ids.insert(index);

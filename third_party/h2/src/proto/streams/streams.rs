@@ -178,6 +178,22 @@ where
         Ok(())
     }
 
+    /// Gives back places in the tables that are not used.
+    ///
+    /// Says what is kept.
+    pub fn release_idle(&mut self) -> server::Kept {
+        let mut me = self.inner.lock().unwrap();
+        let me = &mut *me;
+        let (places, streams) = me.store.release_idle();
+        let events = me.actions.recv.release_idle();
+        let frames = self.send_buffer.inner.lock().unwrap().release_idle();
+        server::Kept {
+            bytes: places + events + frames,
+            streams,
+            reset: me.counts.num_local_reset_streams(),
+        }
+    }
+
     pub fn clear_expired_reset_streams(&mut self) {
         let mut me = self.inner.lock().unwrap();
         let me = &mut *me;
