@@ -348,7 +348,7 @@ pub struct Kept {
 
     /// Streams that were reset locally and are remembered for
     /// [`Builder::reset_stream_duration`]. They are forgotten when the connection
-    /// is polled after that.
+    /// is polled after that, or by [`Connection::forget_reset_streams`].
     pub reset: usize,
 }
 
@@ -551,6 +551,13 @@ where
     /// [`poll_accept`]: struct.Connection.html#method.poll_accept
     pub fn release_idle(&mut self) -> Kept {
         self.connection.release_idle()
+    }
+
+    /// Forgets the streams that were reset locally before their time. A late
+    /// frame of one of them is answered by another reset, which counts for
+    /// [`Builder::max_local_error_reset_streams`].
+    pub fn forget_reset_streams(&mut self) {
+        self.connection.forget_reset_streams();
     }
 
     /// Sets the connection to a GOAWAY state.

@@ -207,6 +207,10 @@ where
         kept
     }
 
+    pub(crate) fn forget_reset_streams(&mut self) {
+        self.inner.streams.forget_reset_streams();
+    }
+
     /// Returns the maximum number of concurrent streams that may be initiated
     /// by this peer.
     pub(crate) fn max_send_streams(&self) -> usize {

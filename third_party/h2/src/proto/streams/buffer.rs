@@ -1,11 +1,18 @@
-use crate::mem::shrink;
+use crate::mem::{shrink, PEAK_MAX};
 
 use slab::Slab;
+
+use std::{cmp, mem};
 
 /// Buffers frames for multiple streams.
 #[derive(Debug)]
 pub struct Buffer<T> {
     slab: Slab<Slot<T>>,
+
+    /// Most places that were used since the last `release_idle`, and before that:
+    /// a table that was given back is made as large as it was.
+    peak: usize,
+    last_peak: usize,
 }
 
 /// A sequence of frames in a `Buffer`
@@ -29,7 +36,11 @@ struct Slot<T> {
 
 impl<T> Buffer<T> {
     pub fn new() -> Self {
-        Buffer { slab: Slab::new() }
+        Buffer {
+            slab: Slab::new(),
+            peak: 0,
+            last_peak: 0,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -38,7 +49,19 @@ impl<T> Buffer<T> {
 
     /// Gives back places that are not used, and returns the bytes of the others.
     pub fn release_idle(&mut self) -> usize {
+        if self.peak > 0 {
+            self.last_peak = cmp::min(mem::take(&mut self.peak), PEAK_MAX);
+        }
         shrink(&mut self.slab)
+    }
+
+    /// Makes room for another frame.
+    #[inline]
+    fn reserve(&mut self) {
+        if self.slab.capacity() == 0 {
+            self.slab.reserve(self.last_peak);
+        }
+        self.peak = cmp::max(self.peak, self.slab.len() + 1);
     }
 }
 
@@ -52,6 +75,7 @@ impl Deque {
     }
 
     pub fn push_back<T>(&mut self, buf: &mut Buffer<T>, value: T) {
+        buf.reserve();
         let key = buf.slab.insert(Slot { value, next: None });
 
         match self.indices {
@@ -69,6 +93,7 @@ impl Deque {
     }
 
     pub fn push_front<T>(&mut self, buf: &mut Buffer<T>, value: T) {
+        buf.reserve();
         let key = buf.slab.insert(Slot { value, next: None });
 
         match self.indices {

@@ -1098,8 +1098,8 @@ impl Recv {
         }
     }
 
-    /// Called on EOF
-    fn clear_all_reset_streams(&mut self, store: &mut Store, counts: &mut Counts) {
+    /// Called on EOF, and to forget them early
+    pub fn clear_all_reset_streams(&mut self, store: &mut Store, counts: &mut Counts) {
         while let Some(stream) = self.pending_reset_expired.pop(store) {
             counts.transition_after(stream, true);
         }

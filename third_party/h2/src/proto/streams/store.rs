@@ -1,5 +1,5 @@
 use super::*;
-use crate::mem::shrink;
+use crate::mem::{shrink, PEAK_MAX};
 
 use indexmap::{self, IndexMap};
 
@@ -15,6 +15,10 @@ pub(super) struct Store {
     // the places below it, which are 16 bytes each and not 300.
     slab: slab::Slab<Box<Stream>>,
     ids: IndexMap<StreamId, SlabIndex>,
+    /// Most streams since the last `release_idle`, and before that: places that
+    /// were given back are made again at once.
+    peak: usize,
+    last_peak: usize,
 }
 
 /// "Pointer" to an entry in the store
@@ -86,6 +90,8 @@ impl Store {
         Store {
             slab: slab::Slab::new(),
             ids: IndexMap::new(),
+            peak: 0,
+            last_peak: 0,
         }
     }
 
@@ -96,9 +102,12 @@ impl Store {
         // An entry has key, value and hash, and places in the index, of which a
         // part is always free.
         const ID: usize = 16 + 2 * (std::mem::size_of::<usize>() + 1);
-        const KEPT: usize = 16;
+        const KEPT: usize = 4;
         if self.ids.capacity() > KEPT && self.ids.len() * 4 < self.ids.capacity() {
             self.ids.shrink_to_fit();
+        }
+        if self.peak > 0 {
+            self.last_peak = std::mem::take(&mut self.peak).min(PEAK_MAX);
         }
         let places = shrink(&mut self.slab) + self.ids.capacity() * ID;
         (places, self.slab.len())
@@ -119,7 +128,17 @@ impl Store {
         })
     }
 
+    /// Makes room for another stream.
+    fn reserve(&mut self) {
+        let len = self.ids.len();
+        if len == self.ids.capacity() {
+            self.ids.reserve(self.last_peak.saturating_sub(len));
+        }
+        self.peak = self.peak.max(len + 1);
+    }
+
     pub fn insert(&mut self, id: StreamId, val: Stream) -> Ptr<'_> {
+        self.reserve();
         let index = SlabIndex(self.slab.insert(Box::new(val)) as u32);
         assert!(self.ids.insert(id, index).is_none());
 
@@ -135,6 +154,7 @@ impl Store {
     pub fn find_entry(&mut self, id: StreamId) -> Entry<'_> {
         use self::indexmap::map::Entry::*;
 
+        self.reserve();
         match self.ids.entry(id) {
             Occupied(e) => Entry::Occupied(OccupiedEntry { ids: e }),
             Vacant(e) => Entry::Vacant(VacantEntry {

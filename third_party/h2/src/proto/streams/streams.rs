@@ -194,6 +194,14 @@ where
         }
     }
 
+    pub fn forget_reset_streams(&mut self) {
+        let mut me = self.inner.lock().unwrap();
+        let me = &mut *me;
+        me.actions
+            .recv
+            .clear_all_reset_streams(&mut me.store, &mut me.counts);
+    }
+
     pub fn clear_expired_reset_streams(&mut self) {
         let mut me = self.inner.lock().unwrap();
         let me = &mut *me;
