@@ -1,6 +1,7 @@
 //! The one binary: `tidegate store`, `tidegate server`, `tidegate ctl`. Called by the name `etcd` it is `tidegate store`.
 
 mod allocator;
+mod files;
 mod logging;
 mod node;
 mod notify;

@@ -17,7 +17,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::store::{Address, StoreConfig, Url};
+use crate::{
+    files,
+    store::{Address, StoreConfig, Url},
+};
 
 /// How long calls in flight may go on after SIGTERM.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -58,6 +61,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens the disk, binds every listener, and returns once the member serves.
     pub(crate) fn start(config: &StoreConfig, profile: Profile) -> Result<Self, NodeError> {
+        let open_files_max = files::raise_limit();
         let limits = Limits::new(config.memory_budget, profile)?;
         let budget = Budget::new(limits);
         let mut signals = Signals::new().map_err(NodeError::Signals)?;
@@ -111,6 +115,8 @@ impl Node {
         let (ping_after, ping_timeout) = (config.ping_after, config.ping_timeout);
         let times = Times { ping_after, ping_timeout, ..Times::default() };
         let net = Net::with_times(&io, budget.clone(), drain.clone(), times)?;
+        let connections_max = net.capacity().connections_max;
+        tracing::info!(open_files_max, connections_max, "files that may be open, connections that the budget admits");
 
         let (tell, told) = tokio::sync::oneshot::channel();
         let waiting = handle.clone();

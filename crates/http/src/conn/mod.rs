@@ -14,6 +14,7 @@ mod capacity;
 mod drain;
 mod local;
 mod net;
+mod overdraft;
 mod presence;
 mod sniff;
 mod stats;
@@ -31,5 +32,5 @@ pub use stats::Stats;
 pub use stream::{Peer, Stream};
 pub use times::{Times, keep_alive};
 
-pub(crate) use capacity::STREAMS_LEAST;
 pub(crate) use local::Local;
+pub(crate) use overdraft::Overdrawing;

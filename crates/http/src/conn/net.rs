@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::{
     Capacity, Drain, Http1, Listener, Local, Presence, Stats, Times,
     accept::{ACCEPTED_WAITING_MAX, accept},
+    overdraft::Overdraft,
     stats::ThreadStats,
     worker::work,
 };
@@ -31,6 +32,7 @@ pub struct Net(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) capacity: Capacity,
+    pub(crate) overdraft: Overdraft,
     pub(crate) requests: Admission,
     pub(crate) answers: Admission,
     pub(crate) threads: Box<[Thread]>,
@@ -67,6 +69,7 @@ impl Net {
     pub fn with_times(io: &io::Handle, budget: Budget, drain: Drain, times: Times) -> Result<Self, io::SpawnError> {
         let shared = Arc::new(Shared {
             capacity: Capacity::new(budget.limits()),
+            overdraft: Overdraft::new(budget.limits()),
             requests: Admission::new(budget.clone(), Holder::Requests),
             answers: Admission::new(budget.clone(), Holder::Answers),
             threads: (0..io.count()).map(|_| Thread::default()).collect(),

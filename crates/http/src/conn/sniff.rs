@@ -30,13 +30,15 @@ pub(super) async fn serve(
     local: &Rc<Local>,
     served: Served,
 ) {
-    let first = tokio::select! {
-        biased;
-        first = tokio::time::timeout(FIRST_BYTES_MAX, first_bytes(&mut stream)) => first,
-        () = local.drained() => return, // it has asked for nothing yet
-    };
-    let Ok(Some(first)) = first else { return };
-    // Each way has a box of its own: a task is as large as its largest state.
+    // Each state has a box of its own: a task is as large as its largest one.
+    let first = Box::pin(async {
+        tokio::select! {
+            biased;
+            first = tokio::time::timeout(FIRST_BYTES_MAX, first_bytes(&mut stream)) => first.ok().flatten(),
+            () = local.drained() => None, // it has asked for nothing yet
+        }
+    });
+    let Some(first) = first.await else { return };
     if &first[..] == PREFACE {
         let Some(service) = served.grpc else { return };
         if !lease.try_grow(CONNECTION_BYTES - lease.bytes()) {

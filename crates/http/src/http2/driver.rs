@@ -4,7 +4,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -22,7 +22,10 @@ use super::{
     task::CallTask,
     wire::{Meter, Wire},
 };
-use crate::grpc::{Call, Chunk, Code, Head, Metadata, Service, Status, check_head, refusal};
+use crate::{
+    grpc::{Call, Chunk, Code, Head, Metadata, Service, Status, check_head, refusal},
+    h1::Timer,
+};
 
 /// Window of a stream, and least window of a connection.
 const WINDOW: u32 = 64 << 10;
@@ -37,6 +40,11 @@ const SEND_BUFFER: usize = 32 << 10;
 /// Shortage (256 bytes less its length) that unread small frames may add up to before `h2` ends the connection. Clients
 /// send the keep-alives of all their leases at once, so its automatic value is too small by far.
 const DATA_FRAME_BUDGET: usize = 1 << 20;
+/// Of the compression of heads. The table of a client whose calls have deadlines is always full, with entries that are twice
+/// as large in memory as they count: a quarter of the default costs a few bytes on the wire in every tenth call.
+const HEADER_TABLE: u32 = 1 << 10;
+/// Streams that were reset are remembered for so long, to know late frames.
+const RESET_KEPT: Duration = Duration::from_secs(1);
 /// Tokens up to this are part of what a stream is charged; longer ones are leased.
 const TOKEN_FREE: usize = 128;
 /// A client that does not finish the exchange of settings is not kept.
@@ -47,37 +55,13 @@ pub(crate) async fn serve<T>(io: T, first: BytesMut, conn: Rc<Conn>, service: Rc
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let streams_max = conn.local.net.capacity.streams_per_connection;
-    let mut builder = server::Builder::new();
-    builder
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .max_concurrent_streams(streams_max)
-        .max_header_list_size(HEADER_LIST_MAX)
-        .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(DATA_FRAME_BUDGET)
-        // Clients cancel many calls at once: that is no attack.
-        .max_pending_accept_reset_streams(streams_max as usize)
-        .max_concurrent_reset_streams(streams_max as usize)
-        .max_local_error_reset_streams(None);
     let meter = Rc::new(Meter { allowance: Cell::new(usize::MAX), blocked: Cell::new(false), heard: Cell::new(false) });
     let wire = Wire::new(io, first, Rc::clone(&meter), Rc::clone(&conn.local));
-    let handshake = tokio::time::timeout(HANDSHAKE_MAX, builder.handshake::<_, Chunk>(wire));
-    let Ok(Ok(mut h2)) = handshake.await else { return };
-    let (ping, calls) = (h2.ping_pong(), FuturesUnordered::new());
-    let mut driver = Driver {
-        h2,
-        ping,
-        conn: Rc::clone(&conn),
-        service,
-        calls,
-        window: WINDOW,
-        stream_window: WINDOW,
-        draining: false,
-        blocked: None,
-        quiet: Box::pin(tokio::time::sleep(conn.local.net.times.ping_after)),
-        asked: false,
-    };
+    // In a box of its own, and the driver made apart: else the task keeps the room of both for the connection's life.
+    let handshake = settings(conn.local.net.capacity.streams_per_connection).handshake::<_, Chunk>(wire);
+    let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_MAX, handshake));
+    let Ok(Ok(h2)) = handshake.await else { return };
+    let mut driver = Driver::new(h2, Rc::clone(&conn), service);
     let mut drain = pin!(conn.local.drained());
     poll_fn(|cx| {
         if !driver.draining && drain.as_mut().poll(cx).is_ready() {
@@ -91,6 +75,26 @@ where
         driver.poll_blocked(meter.blocked.get(), cx)
     })
     .await;
+}
+
+fn settings(streams_max: u32) -> server::Builder {
+    let mut builder = server::Builder::new();
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(streams_max)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .header_table_size(HEADER_TABLE)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        // Clients cancel many calls at once: that is no attack.
+        .max_pending_accept_reset_streams(streams_max as usize)
+        .max_concurrent_reset_streams(streams_max as usize)
+        .max_local_error_reset_streams(None)
+        .reset_stream_duration(RESET_KEPT)
+        // etcdctl 3.4 sends the URL of its endpoint. Servers of Go take anything.
+        .ignore_malformed_authority(true);
+    builder
 }
 
 struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
@@ -109,9 +113,34 @@ struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
     quiet: Pin<Box<Sleep>>,
     /// It was asked whether it is there.
     asked: bool,
+    /// What it holds found no room at the end of the last turn.
+    short: bool,
+    /// When the streams that were reset are forgotten.
+    forget: Timer,
+    forget_at: Option<Instant>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn new(mut h2: server::Connection<Wire<T>, Chunk>, conn: Rc<Conn>, service: Rc<dyn Service>) -> Self {
+        let quiet = Box::pin(tokio::time::sleep(conn.local.net.times.ping_after));
+        Self {
+            ping: h2.ping_pong(),
+            h2,
+            conn,
+            service,
+            calls: FuturesUnordered::new(),
+            window: WINDOW,
+            stream_window: WINDOW,
+            draining: false,
+            blocked: None,
+            quiet,
+            asked: false,
+            short: false,
+            forget: Timer::new(),
+            forget_at: None,
+        }
+    }
+
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.h2.poll_accept(cx) {
@@ -126,6 +155,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {}
         self.follow();
+        self.settle(cx)
+    }
+
+    /// Lets the account follow what `h2` keeps. Ready when there is no room for that.
+    fn settle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut kept = self.h2.release_idle();
+        let mut room = self.conn.settle(kept);
+        if !room && kept.reset > 0 {
+            self.h2.forget_reset_streams();
+            kept = self.h2.release_idle();
+            room = self.conn.settle(kept);
+        }
+        if !room && self.short {
+            tracing::info!(peer = %self.conn.peer, bytes = kept.bytes, "a connection is closed: no room for what it holds");
+            return Poll::Ready(());
+        }
+        self.short = !room;
+        if self.short {
+            cx.waker().wake_by_ref(); // the frames of this turn are written in the next, and gone then
+        }
+        if kept.reset == 0 {
+            (self.forget_at, self.forget) = (None, Timer::new());
+        } else {
+            let at = *self.forget_at.get_or_insert_with(|| clock::now() + RESET_KEPT);
+            if self.forget.poll(cx, at).is_ready() {
+                self.forget_at = None;
+                cx.waker().wake_by_ref(); // `h2` forgets when it is polled
+            }
+        }
         Poll::Pending
     }
 
@@ -137,12 +195,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 let token = metadata.token_len();
                 let budget = &self.conn.local.net.budget;
                 let lease = (token > TOKEN_FREE).then(|| budget.try_lease(Holder::Connections, token as u64));
-                if !matches!(lease, Some(None)) && self.conn.open_stream() {
+                if !matches!(lease, Some(None))
+                    && let Some(charged) = self.conn.open_stream()
+                {
                     let deadline = timeout.and_then(|timeout| clock::now().checked_add(timeout));
                     let exchange = Rc::new(Exchange::new(Rc::clone(&self.conn), body, respond, deadline));
                     let call = Call::new(Rc::clone(&exchange), metadata, lease.flatten());
                     let service = Rc::clone(&self.service);
-                    self.calls.push(CallTask::start(|| service.call(call), exchange));
+                    self.calls.push(CallTask::start(|| service.call(call), exchange, charged));
                     return;
                 }
                 (refusal(&Status::TOO_MANY_REQUESTS), Status::TOO_MANY_REQUESTS.code)
@@ -211,7 +271,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Lets the windows follow what the calls hold.
     fn follow(&mut self) {
-        self.conn.settle_held();
         // At most 2 MiB and what came in this turn, so the sum is far from the limit of a window.
         let window = WINDOW + u32::try_from(self.conn.held()).unwrap_or(u32::MAX / 4);
         if window != self.window {

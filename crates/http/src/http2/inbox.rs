@@ -45,6 +45,9 @@ impl Inbox {
         match self.body.poll_data(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
+                // Trailers, which nobody wants, would stay in `h2` as long as the stream.
+                let trailers = self.body.poll_trailers(cx);
+                tracing::trace!(?trailers, "the client has sent its last");
                 self.ended = true;
                 Poll::Ready(Ok(false))
             }
@@ -88,7 +91,7 @@ impl Inbox {
     pub(super) fn take_prefix(&mut self, conn: &Conn) -> [u8; PREFIX_LEN] {
         let mut prefix = [0; PREFIX_LEN];
         let from_front = self.front.len().min(PREFIX_LEN);
-        self.front.copy_to_slice(&mut prefix[..from_front]);
+        prefix[..from_front].copy_from_slice(&self.front.split_to(from_front)); // all of it: nothing stays that pins
         self.back.copy_to_slice(&mut prefix[from_front..]);
         self.consume(conn, PREFIX_LEN);
         prefix

@@ -8,26 +8,38 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::time::Sleep;
 
-use super::Exchange;
+use super::{Exchange, account::size_class};
 use crate::grpc::{Code, Status};
 
 /// A call and what watches over it: panics, the client's reset, bytes it does not read, its deadline.
 pub(super) struct CallTask {
     work: Option<LocalBoxFuture<'static, ()>>,
     exchange: Rc<Exchange>,
+    /// What the stream is charged in its connection's account.
+    charged: u64,
     /// Made once the call waits for something: most calls that are answered at once never pay for a timer.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl CallTask {
-    /// Makes the work at once; a panic in `call` is answered like one in the work.
-    pub(super) fn start(call: impl FnOnce() -> LocalBoxFuture<'static, ()>, exchange: Rc<Exchange>) -> Self {
+    /// Makes the work at once; a panic in `call` is answered like one in the work. `charged` is for the stream without it;
+    /// when there is no room for the work, the call ends before it began.
+    pub(super) fn start(
+        call: impl FnOnce() -> LocalBoxFuture<'static, ()>,
+        exchange: Rc<Exchange>,
+        charged: u64,
+    ) -> Self {
         let work = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
             exchange.conn().local.stats().panics.add(1);
             exchange.finish(&Status::PANICKED);
             Box::pin(std::future::ready(()))
         });
-        Self { work: Some(work), exchange, timer: None }
+        let bytes = size_class(size_of_val(work.as_ref().get_ref()));
+        let mut task = Self { work: Some(work), exchange, charged: charged + bytes, timer: None };
+        if !task.exchange.conn().charge_call(bytes) {
+            task.give_up(&Status::TOO_MANY_REQUESTS);
+        }
+        task
     }
 
     pub(super) fn reopen(&self) {
@@ -46,11 +58,15 @@ impl CallTask {
         catch_unwind(AssertUnwindSafe(|| drop(work))).is_ok()
     }
 
-    fn end(&mut self, status: &Status) -> Poll<()> {
+    fn give_up(&mut self, status: &Status) {
         if !self.stop() {
             self.exchange.conn().local.stats().panics.add(1);
         }
         self.exchange.finish(status);
+    }
+
+    fn end(&mut self, status: &Status) -> Poll<()> {
+        self.give_up(status);
         Poll::Ready(())
     }
 }
@@ -96,6 +112,6 @@ impl Drop for CallTask {
         let conn = self.exchange.conn();
         // Without an outcome the connection went away under it.
         conn.local.stats().ended(self.exchange.outcome().unwrap_or(Code::Cancelled));
-        conn.close_stream();
+        conn.close_stream(self.charged);
     }
 }

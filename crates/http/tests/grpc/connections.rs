@@ -3,7 +3,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use futures_util::future::LocalBoxFuture;
 use tidegate_base::{Holder, clock};
-use tidegate_http::conn::{Address, Http1, Listener, Peer, Stream};
+use tidegate_http::conn::{Address, CONNECTION_BYTES, Http1, Listener, Peer, Stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -82,7 +82,7 @@ async fn any_bytes_after_the_preface_end_that_connection_only() {
 async fn connections_beyond_the_budget_are_closed_at_once() {
     let server = Server::with(|limits| {
         limits.pool = 0;
-        limits.floors[Holder::Connections.index()] = 100 << 10;
+        limits.floors[Holder::Connections.index()] = 2 * CONNECTION_BYTES;
     });
     assert_eq!(server.net.capacity().connections, 2);
     let first = server.connect().await;

@@ -5,6 +5,8 @@
 mod admission;
 mod answers;
 mod connections;
+mod idle;
 mod messages;
 mod patience;
+mod raw;
 mod support;

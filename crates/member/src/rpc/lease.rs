@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tidegate_api::{
-    Error,
+    Error, Method,
     pb::etcdserverpb::{
         LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse,
         LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, ResponseHeader,
@@ -72,6 +72,9 @@ pub(super) async fn revoke<E: Engine>(local: Rc<Local<E>>, call: Call, bytes: By
 
 /// One answer for each request, in order, until the client has sent its last.
 pub(super) async fn keep_alive<E: Engine>(local: Rc<Local<E>>, call: Call) -> Answered {
+    if let Some(status) = local.refusal(&call, Method::LeaseKeepAlive) {
+        return finish(call, &status);
+    }
     let accept = Accept { message_max: local.shared.config.message_bytes_max(), decode_cost: |_| 0 };
     let (mut incoming, mut out) = call.split(accept);
     out.room(1).await?; // the client waits for the head before it sends

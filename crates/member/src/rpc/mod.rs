@@ -45,6 +45,13 @@ struct Handling {
     code: Option<Code>,
 }
 
+impl Handling {
+    fn end(mut self, answered: Answered) {
+        // A client that is gone needs no answer.
+        self.code = Some(answered.unwrap_or(Code::Cancelled));
+    }
+}
+
 impl Drop for Handling {
     fn drop(&mut self) {
         let dropped = || {
@@ -62,21 +69,33 @@ impl Drop for Handling {
 
 impl<E: Engine> Service for Local<E> {
     fn call(self: Rc<Self>, call: Call) -> LocalBoxFuture<'static, ()> {
-        Box::pin(async move {
-            let mut handled = Handling {
-                table: Arc::clone(&self.handled),
-                method: Method::from_path(call.path()),
-                deadline: call.deadline(),
-                code: None,
-            };
-            // A client that is gone needs no answer.
-            handled.code = Some(self.dispatch(call, handled.method).await.unwrap_or(Code::Cancelled));
-        })
+        let method = Method::from_path(call.path());
+        let (table, deadline) = (Arc::clone(&self.handled), call.deadline());
+        let handled = Handling { table, method, deadline, code: None };
+        // The streams stay for long, and a future is as large as its largest branch: 3.7 KiB for the unary calls, which would
+        // be most of what a connection with an idle watch keeps.
+        match method {
+            Some(Method::Watch) => Box::pin(async move { handled.end(watch::serve(self, call).await) }),
+            Some(Method::LeaseKeepAlive) => Box::pin(async move { handled.end(lease::keep_alive(self, call).await) }),
+            Some(_) | None => Box::pin(async move { handled.end(self.unary(call, method).await) }),
+        }
     }
 }
 
 impl<E: Engine> Local<E> {
-    async fn dispatch(self: Rc<Self>, mut call: Call, method: Option<Method>) -> Answered {
+    /// What to end a call with before anything of it was read.
+    fn refusal(&self, call: &Call, method: Method) -> Option<Status> {
+        let error = if !method.implemented() {
+            Error::unimplemented(format_args!("{}/{}", method.service(), method.rpc()))
+        } else if call.requires_leader() && self.shared.consensus.leader() == 0 {
+            Error::NoLeader
+        } else {
+            return None;
+        };
+        Some(status(&error))
+    }
+
+    async fn unary(self: Rc<Self>, mut call: Call, method: Option<Method>) -> Answered {
         let Some(method) = method else {
             let (service, rpc) = call.names();
             let text = if Method::ALL.iter().any(|method| method.service() == service) {
@@ -86,18 +105,10 @@ impl<E: Engine> Local<E> {
             };
             return finish(call, &Status::new(Code::Unimplemented, text));
         };
-        if !method.implemented() {
-            return finish(call, &status(&Error::unimplemented(format_args!("{}/{}", method.service(), method.rpc()))));
-        }
-        if call.requires_leader() && self.shared.consensus.leader() == 0 {
-            return finish(call, &status(&Error::NoLeader));
+        if let Some(status) = self.refusal(&call, method) {
+            return finish(call, &status);
         }
         // A call's future is as large as the largest of its branches: those apart from the common ones are boxed.
-        match method {
-            Method::Watch => return Box::pin(watch::serve(self, call)).await,
-            Method::LeaseKeepAlive => return Box::pin(lease::keep_alive(self, call)).await,
-            _ => {}
-        }
         let accept = Accept { message_max: self.shared.config.message_bytes_max(), decode_cost: |_| 0 };
         let message = match call.message(accept).await {
             Ok(message) => message,

@@ -18,6 +18,9 @@ use super::{Answered, decode, finish, status};
 use crate::{local::Local, watches::WatchStream};
 
 pub(super) async fn serve<E: Engine>(local: Rc<Local<E>>, call: Call) -> Answered {
+    if let Some(status) = local.refusal(&call, Method::Watch) {
+        return finish(call, &status);
+    }
     let stream = match local.open_watch_stream() {
         Ok(stream) => stream,
         Err(error) => return finish(call, &status(&error)),
