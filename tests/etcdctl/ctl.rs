@@ -21,9 +21,8 @@ pub(crate) struct Ctl {
 }
 
 impl Ctl {
-    /// `endpoint` names the server.
-    pub(crate) fn new(program: PathBuf, server: &Server, endpoint: String) -> Self {
-        Self { program, endpoint, names: Names::of(server) }
+    pub(crate) fn new(program: PathBuf, server: &Server) -> Self {
+        Self { program, endpoint: server.endpoint(), names: Names::of(server) }
     }
 
     pub(crate) fn run(&mut self, command: &Command) -> Command {
