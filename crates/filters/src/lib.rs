@@ -1,15 +1,37 @@
 //! The filters of the gateway, a folder for each kind, and the list of them.
 
+mod adapt;
+mod cors;
+mod fallback;
 mod matcher;
 mod mock;
 mod proxy;
+mod rate_limiter;
+mod redirector;
+mod request_adaptor;
+mod response_adaptor;
 
+pub use cors::{Config as CorsAdaptorConfig, CorsAdaptor};
+pub use fallback::{Config as FallbackConfig, Fallback};
 pub use mock::{Config as MockConfig, Mock};
 pub use proxy::{Config as ProxyConfig, Proxy};
+pub use rate_limiter::{Config as RateLimiterConfig, RateLimiter};
+pub use redirector::{Config as RedirectorConfig, Redirector};
+pub use request_adaptor::{Config as RequestAdaptorConfig, RequestAdaptor};
+pub use response_adaptor::{Config as ResponseAdaptorConfig, ResponseAdaptor};
 use tidegate_pipeline::{FilterKind, Kind};
 
 /// Every kind, sorted by name.
-pub static KINDS: &[&dyn FilterKind] = &[&Kind::<Mock>::new(), &Kind::<Proxy>::new()];
+pub static KINDS: &[&dyn FilterKind] = &[
+    &Kind::<CorsAdaptor>::new(),
+    &Kind::<Fallback>::new(),
+    &Kind::<Mock>::new(),
+    &Kind::<Proxy>::new(),
+    &Kind::<RateLimiter>::new(),
+    &Kind::<Redirector>::new(),
+    &Kind::<RequestAdaptor>::new(),
+    &Kind::<ResponseAdaptor>::new(),
+];
 
 #[cfg(test)]
 mod tests {

@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) peer: Option<SocketAddr>,
     /// The body, when it was read whole.
     pub(crate) buffered: Option<(Bytes, Lease)>,
+    /// The client asked for a head only, whatever the method was changed to.
+    pub(crate) head_only: bool,
     pub(crate) keep_alive: bool,
     pub(crate) answered: bool,
     /// The answer broke off, and only a reset tells it from a whole one.
@@ -154,6 +156,20 @@ impl Exchange {
             Length::Known(bytes) if bytes > self.inner.down.limit => Err(BodyError::TooLarge),
             _ => Ok(()),
         }
+    }
+
+    /// Puts `bytes` in the place of the body, under a lease that lives as long as the request. What came is read first: the next
+    /// request stands behind it.
+    ///
+    /// # Errors
+    /// As [`Exchange::body`].
+    pub async fn set_body(&mut self, bytes: impl Into<Bytes>) -> Result<(), BodyError> {
+        self.body().await?;
+        let bytes = bytes.into();
+        let inner = &mut *self.inner;
+        let lease = inner.down.shared.budget.try_lease(inner.down.shared.config.holder, bytes.len() as u64);
+        inner.buffered = Some((bytes, lease.ok_or(BodyError::NoMemory)?));
+        Ok(())
     }
 
     /// Reads the whole body, under a lease that lives as long as the request. The second call gives the same bytes.

@@ -20,7 +20,7 @@ use super::{
     shared::Stats,
 };
 use crate::{
-    message::{Body, Known, Length, Method, Response, Version, text},
+    message::{Body, Known, Length, Response, Version, text},
     upstream::Call,
 };
 
@@ -64,7 +64,7 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     let uploading = matches!(&response.body, Body::Upstream(call) if !call.upload.is_done());
     inner.keep_alive &= may_keep(inner, uploading);
     let old = inner.head.version == Version::Http10;
-    let bodyless = inner.head.method == Method::Head || matches!(response.status, 204 | 304);
+    let bodyless = inner.head_only || matches!(response.status, 204 | 304);
     let announce = match (response.body.length(), bodyless) {
         (_, true) => announce_bodyless(&response),
         (Length::Known(bytes), false) => Announce::Length(bytes),
@@ -75,6 +75,10 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     inner.keep_alive &= bodyless || announce != Announce::Nothing;
     // And should it break off, an orderly close would make a whole one of it.
     inner.cut = !bodyless && announce == Announce::Nothing;
+    // The upstream was asked for more than the client: what it sends goes with its connection.
+    if bodyless && matches!(&response.body, Body::Upstream(call) if call.length() != Length::Known(0)) {
+        response.body = Body::Empty;
+    }
     let connection = match (inner.keep_alive, old) {
         (false, _) => Some("close"),
         (true, true) => Some("keep-alive"),

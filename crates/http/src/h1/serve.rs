@@ -22,7 +22,7 @@ use super::{
     shared::{Shared, Stats},
     socket::Socket,
 };
-use crate::message::{BodyError, Headers, RequestHead, Response, reason};
+use crate::message::{BodyError, Headers, Method, RequestHead, Response, reason};
 
 /// Bytes of a sleeping connection: its task, its socket in the reactor, and the kernel's least.
 const IDLE_BYTES: u64 = 3 << 10;
@@ -67,6 +67,7 @@ pub async fn serve<S: Service>(
             head: RequestHead::default(),
             peer,
             buffered: None,
+            head_only: false,
             keep_alive: true,
             answered: false,
             cut: false,
@@ -157,6 +158,7 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> Option<(Exch
         let limit = inner.down.shared.config.body_bytes_max;
         inner.down.begin_body(framing.decoder, framing.expects_continue, limit);
         (inner.keep_alive, inner.answered, inner.cut) = (framing.keep_alive, false, false);
+        inner.head_only = inner.head.method == Method::Head;
         Stats::add(&inner.down.shared.stats.requests);
         exchange = handle(exchange, service).await?;
         if !exchange.inner.answered && exchange.respond(Response::text(500, reason(500))).await.is_err() {

@@ -77,6 +77,12 @@ impl RequestHead {
         without_port(self.authority())
     }
 
+    /// Replaces host and port that the request names.
+    pub fn set_authority(&mut self, authority: &[u8]) {
+        self.authority_at = Span::default();
+        self.headers.set_known(Known::Host, authority);
+    }
+
     /// Replaces the path; blanks and controls in it become percent-encoded.
     pub fn set_path(&mut self, path: &[u8]) {
         let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };

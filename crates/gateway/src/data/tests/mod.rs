@@ -1,5 +1,6 @@
 //! Traffic through listener, router, pipeline and proxy, over loopback sockets.
 
+mod filters;
 mod proxy;
 mod reload;
 mod routes;
