@@ -7,8 +7,8 @@ use std::mem::size_of;
 /// A table of up to this many bytes is kept, whatever is in it.
 const KEPT: usize = 512;
 
-/// A table that was given back is made as large as it was, up to so many places.
-pub(crate) const PEAK_MAX: usize = 64;
+/// A table that was given back begins with as many places as it had, up to this.
+pub(crate) const BEGIN_MAX: usize = 64;
 
 /// Bytes that an allocation of `bytes` takes: an allocator has four size classes
 /// for each doubling, and none closer than 16 bytes. (jemalloc's; others take

@@ -72,24 +72,18 @@ impl Conn {
         }
     }
 
-    /// Counts a new stream; `false` when the budget has no room for it. What it is charged, to be given to
-    /// [`Conn::close_stream`], grows by [`Conn::charge_call`].
-    pub(crate) fn open_stream(&self) -> Option<u64> {
-        self.called.set(self.called.get() + EXCHANGE_BYTES);
-        if !self.cover(Overdrawing::Call) {
-            self.called.set(self.called.get() - EXCHANGE_BYTES);
-            return None;
-        }
+    pub(crate) fn open_stream(&self) {
         self.streams.set(self.streams.get() + 1);
         self.local.stats().streams_opened.add(1);
         self.local.load(1);
-        Some(EXCHANGE_BYTES)
     }
 
-    /// Charges the future of a call. `false` when the budget has no room: the call must then end.
-    pub(crate) fn charge_call(&self, bytes: u64) -> bool {
+    /// Charges an open stream, with a call whose future takes `future` bytes. Returns what it is charged, to be given to
+    /// [`Conn::close_stream`], and whether the budget has room: if not, the call must end.
+    pub(crate) fn charge_call(&self, future: u64) -> (u64, bool) {
+        let bytes = EXCHANGE_BYTES + future;
         self.called.set(self.called.get() + bytes);
-        self.cover(Overdrawing::Call)
+        (bytes, self.cover(Overdrawing::Call))
     }
 
     pub(crate) fn close_stream(&self, charged: u64) {

@@ -195,14 +195,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 let token = metadata.token_len();
                 let budget = &self.conn.local.net.budget;
                 let lease = (token > TOKEN_FREE).then(|| budget.try_lease(Holder::Connections, token as u64));
-                if !matches!(lease, Some(None))
-                    && let Some(charged) = self.conn.open_stream()
-                {
+                if !matches!(lease, Some(None)) {
                     let deadline = timeout.and_then(|timeout| clock::now().checked_add(timeout));
                     let exchange = Rc::new(Exchange::new(Rc::clone(&self.conn), body, respond, deadline));
                     let call = Call::new(Rc::clone(&exchange), metadata, lease.flatten());
                     let service = Rc::clone(&self.service);
-                    self.calls.push(CallTask::start(|| service.call(call), exchange, charged));
+                    self.calls.push(CallTask::start(|| service.call(call), exchange));
                     return;
                 }
                 (refusal(&Status::TOO_MANY_REQUESTS), Status::TOO_MANY_REQUESTS.code)

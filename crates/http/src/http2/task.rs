@@ -22,21 +22,18 @@ pub(super) struct CallTask {
 }
 
 impl CallTask {
-    /// Makes the work at once; a panic in `call` is answered like one in the work. `charged` is for the stream without it;
-    /// when there is no room for the work, the call ends before it began.
-    pub(super) fn start(
-        call: impl FnOnce() -> LocalBoxFuture<'static, ()>,
-        exchange: Rc<Exchange>,
-        charged: u64,
-    ) -> Self {
+    /// Makes the work at once; a panic in `call` is answered like one in the work. When the connection finds no room for it,
+    /// the call ends before it began.
+    pub(super) fn start(call: impl FnOnce() -> LocalBoxFuture<'static, ()>, exchange: Rc<Exchange>) -> Self {
+        exchange.conn().open_stream();
         let work = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
             exchange.conn().local.stats().panics.add(1);
             exchange.finish(&Status::PANICKED);
             Box::pin(std::future::ready(()))
         });
-        let bytes = size_class(size_of_val(work.as_ref().get_ref()));
-        let mut task = Self { work: Some(work), exchange, charged: charged + bytes, timer: None };
-        if !task.exchange.conn().charge_call(bytes) {
+        let (charged, room) = exchange.conn().charge_call(size_class(size_of_val(work.as_ref().get_ref())));
+        let mut task = Self { work: Some(work), exchange, charged, timer: None };
+        if !room {
             task.give_up(&Status::TOO_MANY_REQUESTS);
         }
         task

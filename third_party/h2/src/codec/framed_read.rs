@@ -63,6 +63,21 @@ struct Partial {
     continuation_frames_count: usize,
 }
 
+impl Partial {
+    /// Owns all it has: a part of the read buffer would keep that for as long.
+    fn new(mut frame: Continuable, rest: &[u8], continuation_frames_count: usize) -> Self {
+        match frame {
+            Continuable::Headers(ref mut h) => h.make_own(),
+            Continuable::PushPromise(ref mut p) => p.make_own(),
+        }
+        Partial {
+            frame,
+            buf: BytesMut::from(rest),
+            continuation_frames_count,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Continuable {
     Headers(frame::Headers),
@@ -279,13 +294,8 @@ fn decode_frame(decoder: &mut FrameDecoder, mut bytes: BytesMut) -> Result<Optio
                 frame.into()
             } else {
                 tracing::trace!("loaded partial header block");
-                // Defer returning the frame. What is left of its payload leaves
-                // the read buffer, which would else stay as long.
-                decoder.partial = Some(Partial {
-                    frame: Continuable::$frame(frame),
-                    buf: BytesMut::from(&payload[..]),
-                    continuation_frames_count: 0,
-                });
+                // Defer returning the frame
+                decoder.partial = Some(Partial::new(Continuable::$frame(frame), &payload, 0));
 
                 return Ok(None);
             }
@@ -410,7 +420,7 @@ fn decode_frame(decoder: &mut FrameDecoder, mut bytes: BytesMut) -> Result<Optio
 
             // Extend the buf
             if partial.buf.is_empty() {
-                partial.buf = BytesMut::from(&bytes[frame::HEADER_LEN..]);
+                partial.buf = bytes.split_off(frame::HEADER_LEN);
             } else {
                 if partial.frame.is_over_size() {
                     // If there was left over bytes previously, they may be
@@ -462,8 +472,11 @@ fn decode_frame(decoder: &mut FrameDecoder, mut bytes: BytesMut) -> Result<Optio
             if is_end_headers {
                 partial.frame.into()
             } else {
-                partial.buf = BytesMut::from(&partial.buf[..]);
-                decoder.partial = Some(partial);
+                decoder.partial = Some(Partial::new(
+                    partial.frame,
+                    &partial.buf,
+                    partial.continuation_frames_count,
+                ));
                 return Ok(None);
             }
         }

@@ -252,6 +252,10 @@ impl Headers {
         self.header_block.heap_size()
     }
 
+    pub(crate) fn make_own(&mut self) {
+        self.header_block.make_own();
+    }
+
     pub fn into_parts(self) -> (Pseudo, HeaderMap) {
         (self.header_block.pseudo, self.header_block.fields)
     }
@@ -501,6 +505,10 @@ impl PushPromise {
 
     pub(crate) fn heap_size(&self) -> usize {
         self.header_block.heap_size()
+    }
+
+    pub(crate) fn make_own(&mut self) {
+        self.header_block.make_own();
     }
 
     pub fn encode(
@@ -1012,6 +1020,23 @@ impl HeaderBlock {
         encoder.encode(headers, &mut hpack);
 
         EncodingHeaderBlock { hpack }
+    }
+
+    /// Makes what was decoded so far independent of the read buffer.
+    fn make_own(&mut self) {
+        let Pseudo {
+            ref mut scheme,
+            ref mut authority,
+            ref mut path,
+            ref mut protocol,
+            ..
+        } = self.pseudo;
+        for it in [scheme, authority, path].into_iter().flatten() {
+            *it = it.to_own();
+        }
+        if let Some(ref mut it) = *protocol {
+            *it = it.as_str().into();
+        }
     }
 
     /// Bytes of the fields decoded so far, as an upper bound.

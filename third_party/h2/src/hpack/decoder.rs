@@ -24,8 +24,7 @@ pub struct Decoder {
     buffer: BytesMut,
 }
 
-/// Capacity of the buffer that strings are decoded into. `Header` copies what it
-/// keeps of them.
+/// Capacity of the buffer that strings are decoded into.
 const HUFFMAN_BUFFER_CAPACITY: usize = 4096;
 
 /// Represents all errors that can be encountered while performing the decoding
@@ -228,7 +227,7 @@ impl Decoder {
                     let entry = self.decode_literal(src, true)?;
 
                     // Insert the header into the table
-                    self.table.insert(entry.clone());
+                    self.table.insert(entry.to_own());
                     consume(src);
 
                     if f(entry).is_break() {

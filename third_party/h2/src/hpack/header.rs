@@ -117,6 +117,19 @@ impl Header {
         }
     }
 
+    /// A clone to be kept. The values of pseudo-headers are parts of the read
+    /// buffer, or of the one that Huffman codes are decoded into; those of fields
+    /// are their own already.
+    pub(crate) fn to_own(&self) -> Header {
+        match *self {
+            Header::Authority(ref v) => Header::Authority(v.to_own()),
+            Header::Scheme(ref v) => Header::Scheme(v.to_own()),
+            Header::Path(ref v) => Header::Path(v.to_own()),
+            Header::Protocol(ref v) => Header::Protocol(v.as_str().into()),
+            Header::Field { .. } | Header::Method(_) | Header::Status(_) => self.clone(),
+        }
+    }
+
     /// Returns the header name
     pub fn name(&self) -> Name<'_> {
         match *self {
@@ -274,9 +287,12 @@ impl BytesStr {
 
     #[doc(hidden)]
     pub fn try_from(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
-        // A copy: `bytes` is a part of a read buffer, or of the one that Huffman
-        // codes are decoded into, and an entry of the table would keep it.
-        Ok(BytesStr::from(std::str::from_utf8(bytes.as_ref())?))
+        std::str::from_utf8(bytes.as_ref())?;
+        Ok(BytesStr(bytes))
+    }
+
+    pub(crate) fn to_own(&self) -> Self {
+        BytesStr::from(self.as_str())
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -1,4 +1,4 @@
-use crate::mem::{shrink, PEAK_MAX};
+use crate::mem::{shrink, BEGIN_MAX};
 
 use slab::Slab;
 
@@ -9,10 +9,11 @@ use std::{cmp, mem};
 pub struct Buffer<T> {
     slab: Slab<Slot<T>>,
 
-    /// Most places that were used since the last `release_idle`, and before that:
-    /// a table that was given back is made as large as it was.
+    /// Most places that were used since the last `release_idle`.
     peak: usize,
-    last_peak: usize,
+
+    /// Places to begin with: as many as were used before that.
+    begin: usize,
 }
 
 /// A sequence of frames in a `Buffer`
@@ -39,7 +40,7 @@ impl<T> Buffer<T> {
         Buffer {
             slab: Slab::new(),
             peak: 0,
-            last_peak: 0,
+            begin: 0,
         }
     }
 
@@ -50,18 +51,22 @@ impl<T> Buffer<T> {
     /// Gives back places that are not used, and returns the bytes of the others.
     pub fn release_idle(&mut self) -> usize {
         if self.peak > 0 {
-            self.last_peak = cmp::min(mem::take(&mut self.peak), PEAK_MAX);
+            self.begin = cmp::min(mem::take(&mut self.peak), BEGIN_MAX);
         }
         shrink(&mut self.slab)
     }
 
-    /// Makes room for another frame.
     #[inline]
     fn reserve(&mut self) {
         if self.slab.capacity() == 0 {
-            self.slab.reserve(self.last_peak);
+            self.begin();
         }
         self.peak = cmp::max(self.peak, self.slab.len() + 1);
+    }
+
+    #[cold]
+    fn begin(&mut self) {
+        self.slab.reserve(self.begin);
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mem::{shrink, PEAK_MAX};
+use crate::mem::{shrink, BEGIN_MAX};
 
 use indexmap::{self, IndexMap};
 
@@ -107,7 +107,7 @@ impl Store {
             self.ids.shrink_to_fit();
         }
         if self.peak > 0 {
-            self.last_peak = std::mem::take(&mut self.peak).min(PEAK_MAX);
+            self.last_peak = std::mem::take(&mut self.peak).min(BEGIN_MAX);
         }
         let places = shrink(&mut self.slab) + self.ids.capacity() * ID;
         (places, self.slab.len())
