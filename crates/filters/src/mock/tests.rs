@@ -4,7 +4,7 @@ use tidegate_base::{Budget, ByteSize, Limits, Profile};
 use super::*;
 
 fn deps() -> Deps {
-    Deps { budget: Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap()), threads: 1, resolver: None }
+    Deps::new(Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap()), 1)
 }
 
 fn build(rules: Value) -> Result<Mock, Problems> {

@@ -190,7 +190,7 @@ mod tests {
 
     fn build(config: Value) -> Result<Proxy, Problems> {
         let limits = Limits::new(ByteSize::mib(256), Profile::Server).unwrap();
-        let deps = Deps { budget: Budget::new(limits), threads: 2, resolver: None };
+        let deps = Deps::new(Budget::new(limits), 2);
         Proxy::new(serde_json::from_value(config).unwrap(), &deps)
     }
 
