@@ -2,6 +2,7 @@
 
 mod proxy;
 mod reload;
+mod resilience;
 mod routes;
 mod upstream;
 
