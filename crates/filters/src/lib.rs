@@ -58,7 +58,7 @@ mod tests {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
         assert!(names.is_sorted() && names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
         let limits = Limits::new(ByteSize::mib(256), Profile::Server).unwrap();
-        let deps = Deps { budget: Budget::new(limits), threads: 2, resolver: None };
+        let deps = Deps::new(Budget::new(limits), 2);
         for kind in KINDS {
             let mut found = Vec::new();
             properties(kind.name(), &kind.schema(), &mut found);

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_base::Budget;
+use tidegate_http::io::Handle;
 
-use crate::{Context, METADATA, Problems, Report, Resolver, decode, schema_of};
+use crate::{Context, METADATA, Problems, Report, Resolver, decode, resilience::Policies, schema_of};
 
 /// How a filter ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,18 @@ pub struct Deps {
     pub threads: usize,
     /// Looks up names; none while a spec is only checked.
     pub resolver: Option<Arc<Resolver>>,
+    /// Starts tasks on the I/O threads, such as health checks; none while a spec is only checked. A task ends by itself when
+    /// its filter is gone.
+    pub io: Option<Handle>,
+    /// What pools may name of the pipeline's `resilience`.
+    pub policies: Arc<Policies>,
+}
+
+impl Deps {
+    /// Enough to check a spec.
+    pub fn new(budget: Budget, threads: usize) -> Self {
+        Self { budget, threads, resolver: None, io: None, policies: Arc::default() }
+    }
 }
 
 /// A filter with its settings.

@@ -11,6 +11,7 @@ mod filter;
 mod flow;
 mod local;
 mod pipeline;
+pub mod resilience;
 mod resolver;
 mod spec;
 

@@ -1,11 +1,14 @@
 //! A pipeline: filters and the flow between them.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::{
     AnyFilter, Context, Deps, END, Flow, FlowNode, Outcome, Registry, Report, Step,
     flow::{Known, name_of},
     is_url_name,
+    resilience::Policies,
 };
 
 /// Built whole, shared by all I/O threads, never changed.
@@ -15,15 +18,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Builds the filters of `specs`, each a map with at least `name` and `kind`, and the flow over them. `None` when the
-    /// report has problems.
+    /// Builds the filters of `specs`, each a map with at least `name` and `kind`, and the flow over them; `resilience` has the
+    /// policies that they may name. `None` when the report has problems.
     pub fn build(
         flow: &[FlowNode],
         specs: &[Value],
+        resilience: &[Value],
         registry: &Registry,
         deps: &Deps,
         report: &mut Report,
     ) -> Option<Self> {
+        let deps = &Deps { policies: Arc::new(Policies::read(resilience, report)), ..deps.clone() };
         let (mut filters, mut known) = (Vec::new(), Vec::new());
         for (index, spec) in specs.iter().enumerate() {
             let path = format!("filters[{index}]");

@@ -149,7 +149,7 @@ mod tests {
 
     fn build(config: Value) -> Result<CorsAdaptor, Problems> {
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        CorsAdaptor::new(serde_json::from_value(config).unwrap(), &Deps { budget, threads: 1, resolver: None })
+        CorsAdaptor::new(serde_json::from_value(config).unwrap(), &Deps::new(budget, 1))
     }
 
     fn preflight(cors: &CorsAdaptor, origin: &str, method: &str, wanted: &str) -> Vec<(String, String)> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate_base::Budget;
 use tidegate_pipeline::{GoDuration, Problems};
 
 use crate::matcher::StringMatcher;
@@ -49,14 +50,14 @@ pub(super) struct Condition {
 }
 
 impl Rule {
-    pub(super) fn check(&self, field: &str, problems: &mut Problems) {
+    pub(super) fn check(&self, field: &str, budget: &Budget, problems: &mut Problems) {
         problems.require((200..=599).contains(&self.code), format!("{field}.code"), "must be 200 to 599");
         for (name, path) in [("path", &self.matching.path), ("pathPrefix", &self.matching.path_prefix)] {
             let good = path.is_empty() || path.starts_with('/');
             problems.require(good, format!("{field}.match.{name}"), "must begin with /");
         }
         for (name, matcher) in &self.matching.headers {
-            matcher.check(&format!("{field}.match.headers.{name}"), problems);
+            matcher.check(&format!("{field}.match.headers.{name}"), budget, problems);
         }
     }
 }

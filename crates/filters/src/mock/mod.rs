@@ -51,10 +51,10 @@ rules:
 ";
     type Config = Config;
 
-    fn new(config: Config, _: &Deps) -> Result<Self, Problems> {
+    fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         for (index, rule) in config.rules.iter().enumerate() {
-            rule.check(&format!("rules[{index}]"), &mut problems);
+            rule.check(&format!("rules[{index}]"), &deps.budget, &mut problems);
         }
         problems.into_result()?;
         Ok(Self { rules: config.rules.into_iter().map(prepare).collect() })

@@ -4,7 +4,7 @@ use tidegate_base::{Budget, ByteSize, Limits, Profile};
 use super::*;
 
 fn deps() -> Deps {
-    Deps { budget: Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap()), threads: 1, resolver: None }
+    Deps::new(Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap()), 1)
 }
 
 fn build(rules: Value) -> Result<Mock, Problems> {
@@ -52,7 +52,7 @@ fn rules_fit_by_path_and_headers() {
 fn every_problem_is_named() {
     let problems = build(json!([
         {"match": {"path": "a"}, "code": 100},
-        {"match": {"headers": {"X": {}, "Y": {"regex": "x"}}}, "code": 200},
+        {"match": {"headers": {"X": {}, "Y": {"regex": "("}}}, "code": 200},
     ]));
     let problems = problems.err().unwrap();
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();

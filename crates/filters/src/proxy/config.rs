@@ -1,17 +1,35 @@
 //! Settings of `Proxy`.
 
+use std::sync::atomic::AtomicUsize;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use tidegate_base::{Holder, clock};
 use tidegate_http::upstream::Endpoint;
-use tidegate_pipeline::{GoDuration, Problems};
+use tidegate_pipeline::{Deps, GoDuration, Problems, resilience::Breaker};
+
+use super::{
+    balance::LoadBalance,
+    hash::Random,
+    health::{Health, HealthConfig},
+    pool::{Guard, Pool, Target},
+    request::RequestMatcher,
+};
+
+/// Most bytes of an answer unless a spec says otherwise.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Settings of the `Proxy` filter.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
-    /// Pools of servers. One, so far: the main pool, without a `filter`.
-    pub(super) pools: Vec<Pool>,
+    /// Pools of servers: one main pool, without a `filter`, and candidate pools, which get the requests that fit theirs. Of
+    /// several candidates the first counts.
+    pools: Vec<PoolConfig>,
+    /// A pool that gets copies of the requests that fit its `filter`. Its answers are read and dropped. It has no policies.
+    #[serde(default)]
+    mirror_pool: Option<PoolConfig>,
     /// Most connections kept unused to all servers together.
     #[serde(default = "default_idle")]
     pub(super) max_idle_conns: u32,
@@ -20,19 +38,16 @@ pub struct Config {
     pub(super) max_idle_conns_per_host: u32,
     /// Most bytes of an answer's body: 0 stands for 4 MiB, a negative number for no limit.
     #[serde(default)]
-    pub(super) server_max_body_size: i64,
+    server_max_body_size: i64,
     /// Redirects to follow. Only 0, which passes them on, is supported yet.
     #[serde(default)]
-    pub(super) max_redirection: u32,
-    /// Copies of requests. Not supported yet.
-    #[serde(default)]
-    pub(super) mirror_pool: Option<Value>,
+    max_redirection: u32,
     /// Compression of answers. Not supported yet.
     #[serde(default)]
-    pub(super) compression: Option<Value>,
+    compression: Option<Value>,
     /// TLS to the servers. Not supported yet.
     #[serde(default)]
-    pub(super) mtls: Option<Value>,
+    mtls: Option<Value>,
 }
 
 const fn default_idle() -> u32 {
@@ -45,127 +60,233 @@ const fn default_idle_per_host() -> u32 {
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Pool {
+struct PoolConfig {
     /// The servers.
     #[serde(default)]
-    pub(super) servers: Vec<Server>,
+    servers: Vec<Server>,
     /// How a server is picked.
     #[serde(default)]
-    pub(super) load_balance: Option<LoadBalance>,
+    load_balance: Option<LoadBalance>,
     /// Longest time for one attempt, from picking a server to the end of the answer. None: unlimited.
     #[serde(default)]
-    pub(super) timeout: Option<GoDuration>,
+    timeout: Option<GoDuration>,
     /// Statuses of servers that end as `failureCode`; all of 500 and above unless given.
     #[serde(default)]
-    pub(super) failure_codes: Option<Vec<u16>>,
+    failure_codes: Option<Vec<u16>>,
     /// Whether the server's own name goes into `Host` instead of the client's.
     #[serde(default)]
-    pub(super) set_upstream_host: bool,
+    set_upstream_host: bool,
     /// As the filter's, for this pool; 0 takes the filter's.
     #[serde(default)]
-    pub(super) server_max_body_size: i64,
-    /// Which requests the pool serves. Not supported yet.
+    server_max_body_size: i64,
+    /// Which requests the pool serves; none for the main pool.
     #[serde(default)]
-    pub(super) filter: Option<Value>,
+    filter: Option<RequestMatcher>,
+    /// Name of a `Retry` policy of the pipeline. Bodies of requests are then held whole, up to the server's limit.
+    #[serde(default)]
+    retry_policy: Option<String>,
+    /// Name of a `CircuitBreaker` policy of the pipeline. The pool has a breaker of its own.
+    #[serde(default)]
+    circuit_breaker_policy: Option<String>,
+    /// Checks of the servers; those that fail them get no requests.
+    #[serde(default)]
+    health_check: Option<HealthConfig>,
     /// Discovery of servers. Not supported yet.
     #[serde(default)]
-    pub(super) service_registry: Option<String>,
+    service_registry: Option<String>,
     /// Discovery of servers. Not supported yet.
     #[serde(default)]
-    pub(super) service_name: Option<String>,
+    service_name: Option<String>,
     /// Discovery of servers. Not supported yet.
     #[serde(default)]
-    pub(super) server_tags: Option<Vec<String>>,
-    /// Name of a retry policy. Not supported yet.
-    #[serde(default)]
-    pub(super) retry_policy: Option<String>,
-    /// Name of a circuit breaker. Not supported yet.
-    #[serde(default)]
-    pub(super) circuit_breaker_policy: Option<String>,
+    server_tags: Option<Vec<String>>,
     /// Cache of answers. Not supported yet.
     #[serde(default)]
-    pub(super) memory_cache: Option<Value>,
-    /// Active health checks. Not supported yet.
-    #[serde(default)]
-    pub(super) health_check: Option<Value>,
+    memory_cache: Option<Value>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Server {
+struct Server {
     /// `http://HOST[:PORT][/PATH]`; the path goes before each request's path as it is.
-    pub(super) url: String,
+    url: String,
     /// Whether `Host` stays the client's even where the URL has a name and not an address.
     #[serde(default)]
-    pub(super) keep_host: bool,
-}
-
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct LoadBalance {
-    /// `roundRobin`, the only one yet.
+    keep_host: bool,
+    /// Its part of the requests under `weightedRandom`, 0 to 100. Either all servers of a pool have one, or none.
     #[serde(default)]
-    pub(super) policy: String,
-    /// Sticky sessions. Not supported yet.
-    #[serde(default)]
-    pub(super) sticky_session: Option<Value>,
+    weight: u32,
 }
 
 const NOT_YET: &str = "is not supported yet";
 
+/// The pools of a filter.
+pub(super) struct Built {
+    pub(super) main: Pool,
+    pub(super) candidates: Vec<Pool>,
+    pub(super) mirror: Option<Pool>,
+    /// Servers of all of them.
+    pub(super) servers: usize,
+}
+
+/// What pools are built with.
+struct Site<'a> {
+    deps: &'a Deps,
+    random: &'a Random,
+    /// The filter's `serverMaxBodySize`.
+    answer_size: i64,
+    servers: usize,
+    problems: Problems,
+}
+
 impl Config {
-    /// Adds what is wrong; gives the endpoints of the main pool.
-    pub(super) fn check(&self, problems: &mut Problems) -> Vec<Endpoint> {
+    /// # Errors
+    /// All problems.
+    pub(super) fn build(self, deps: &Deps, random: &Random) -> Result<Built, Problems> {
+        let answer_size = self.server_max_body_size;
+        let mut site = Site { deps, random, answer_size, servers: 0, problems: Problems::default() };
         for (field, given) in [
-            ("mirrorPool", self.mirror_pool.is_some()),
             ("compression", self.compression.is_some()),
             ("mtls", self.mtls.is_some()),
             ("maxRedirection", self.max_redirection > 0),
         ] {
-            problems.require(!given, field, NOT_YET);
+            site.problems.require(!given, field, NOT_YET);
         }
-        problems.require(self.pools.len() == 1, "pools", "must be one pool: candidate pools are not supported yet");
-        self.pools.first().map_or_else(Vec::new, |pool| pool.check(problems))
+        let mains = self.pools.iter().filter(|pool| pool.filter.is_none()).count();
+        site.problems.require(mains == 1, "pools", "must have one main pool, which is one without a filter");
+        let (mut main, mut candidates) = (None, Vec::new());
+        for (index, pool) in self.pools.into_iter().enumerate() {
+            match pool.build(&format!("pools[{index}]"), &mut site) {
+                Some(pool) if pool.filter.is_none() => main = Some(pool),
+                pool => candidates.extend(pool),
+            }
+        }
+        let mirror = self.mirror_pool.and_then(|pool| {
+            let problems = &mut site.problems;
+            problems.require(pool.filter.is_some(), "mirrorPool.filter", "is required");
+            for (field, name) in
+                [("retryPolicy", &pool.retry_policy), ("circuitBreakerPolicy", &pool.circuit_breaker_policy)]
+            {
+                problems.require(named(name).is_none(), format!("mirrorPool.{field}"), "a mirror pool has no policies");
+            }
+            pool.build("mirrorPool", &mut site)
+        });
+        let servers = site.servers;
+        match (site.problems.into_result(), main) {
+            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, servers }),
+            (Err(problems), _) => Err(problems),
+            (Ok(()), None) => Err(Problems::default()),
+        }
     }
 }
 
-impl Pool {
-    fn check(&self, problems: &mut Problems) -> Vec<Endpoint> {
+fn named(name: &Option<String>) -> Option<&str> {
+    name.as_deref().filter(|name| !name.is_empty())
+}
+
+impl PoolConfig {
+    fn check(&self, at: &str, problems: &mut Problems) {
         for (field, given) in [
-            ("filter", self.filter.is_some()),
-            ("serviceRegistry", self.service_registry.is_some()),
-            ("serviceName", self.service_name.is_some()),
+            ("serviceRegistry", named(&self.service_registry).is_some()),
+            ("serviceName", named(&self.service_name).is_some()),
             ("serverTags", self.server_tags.is_some()),
-            ("retryPolicy", self.retry_policy.is_some()),
-            ("circuitBreakerPolicy", self.circuit_breaker_policy.is_some()),
             ("memoryCache", self.memory_cache.is_some()),
-            ("healthCheck", self.health_check.is_some()),
         ] {
-            problems.require(!given, format!("pools[0].{field}"), NOT_YET);
+            problems.require(!given, format!("{at}.{field}"), NOT_YET);
         }
-        if let Some(balance) = &self.load_balance {
-            // Unknown policies are this one in Easegress; the known others are not here yet, and are not the same.
-            let good = matches!(balance.policy.as_str(), "" | "roundRobin");
-            problems.require(good, "pools[0].loadBalance.policy", "only roundRobin is supported yet");
-            problems.require(balance.sticky_session.is_none(), "pools[0].loadBalance.stickySession", NOT_YET);
-        }
-        problems.require(
-            self.timeout.is_none_or(|timeout| !timeout.0.is_zero()),
-            "pools[0].timeout",
-            "must not be zero",
-        );
+        let timeout = self.timeout.is_none_or(|timeout| !timeout.0.is_zero());
+        problems.require(timeout, format!("{at}.timeout"), "must not be zero");
         for (index, code) in self.failure_codes.iter().flatten().enumerate() {
             let good = (100..=599).contains(code);
-            problems.require(good, format!("pools[0].failureCodes[{index}]"), "must be 100 to 599");
+            problems.require(good, format!("{at}.failureCodes[{index}]"), "must be 100 to 599");
         }
-        problems.require(!self.servers.is_empty(), "pools[0].servers", "must have at least one server");
-        let mut endpoints = Vec::new();
+        problems.require(!self.servers.is_empty(), format!("{at}.servers"), "must have at least one server");
+        let weighted = self.servers.iter().filter(|server| server.weight > 0).count();
+        let all = weighted == 0 || weighted == self.servers.len();
+        problems.require(all, format!("{at}.servers"), "must all have a weight, or none of them");
+        for (index, server) in self.servers.iter().enumerate() {
+            problems.require(server.weight <= 100, format!("{at}.servers[{index}].weight"), "must be 0 to 100");
+        }
+    }
+
+    fn targets(&self, at: &str, site: &mut Site<'_>) -> Vec<Target> {
+        let mut targets = Vec::with_capacity(self.servers.len());
         for (index, server) in self.servers.iter().enumerate() {
             match Endpoint::parse(&server.url) {
-                Ok(endpoint) => endpoints.push(endpoint),
-                Err(error) => problems.add(format!("pools[0].servers[{index}].url"), error.to_string()),
+                Ok(mut endpoint) => {
+                    if let Some(resolver) = &site.deps.resolver {
+                        resolver.register(&mut endpoint);
+                    }
+                    let own_host = !server.keep_host && (self.set_upstream_host || !endpoint.is_literal());
+                    targets.push(Target { endpoint, url: server.url.clone(), own_host });
+                }
+                Err(error) => site.problems.add(format!("{at}.servers[{index}].url"), error.to_string()),
             }
         }
-        endpoints
+        targets
+    }
+
+    fn answer_bytes_max(&self, of_filter: i64) -> Option<u64> {
+        match (self.server_max_body_size, of_filter) {
+            (0, 0) => Some(ANSWER_BYTES_MAX),
+            (0, filter) => u64::try_from(filter).ok(),
+            (pool, _) => u64::try_from(pool).ok(),
+        }
+    }
+
+    fn guard(&self, at: &str, site: &mut Site<'_>) -> Option<Guard> {
+        let (name, field) = (named(&self.circuit_breaker_policy)?, format!("{at}.circuitBreakerPolicy"));
+        let settings = site.deps.policies.breaker(name, &field, &mut site.problems)?;
+        let Some(lease) = site.deps.budget.try_lease(Holder::Gateway, settings.bytes()) else {
+            site.problems.add(field, "no memory is free for the breaker's window");
+            return None;
+        };
+        Some(Guard::new(Breaker::new(settings.clone(), clock::now()), lease))
+    }
+
+    fn build(mut self, at: &str, site: &mut Site<'_>) -> Option<Pool> {
+        let before = site.problems.iter().count();
+        self.check(at, &mut site.problems);
+        let targets = self.targets(at, site);
+        let urls: Vec<&str> = targets.iter().map(|target| target.url.as_str()).collect();
+        let budget = &site.deps.budget;
+        if let Some(filter) = &self.filter {
+            filter.check(&format!("{at}.filter"), budget, &mut site.problems);
+        }
+        let balance = self.load_balance.take().unwrap_or_default();
+        let field = format!("{at}.loadBalance");
+        let weights = self.servers.iter().map(|server| server.weight).collect();
+        let policy = balance.policy(&field, weights, &mut site.problems);
+        let field = format!("{field}.stickySession");
+        let sticky = balance.sticky_session.as_ref();
+        let sticky = sticky.and_then(|sticky| sticky.build(&field, &urls, &mut site.problems));
+        let breaker = self.guard(at, site);
+        let (field, policies) = (format!("{at}.retryPolicy"), &site.deps.policies);
+        let retry =
+            named(&self.retry_policy).and_then(|name| policies.retry(name, &field, &mut site.problems)).cloned();
+        let mut health = self.health_check.take().or(balance.health_check);
+        if let Some(health) = &mut health {
+            health.check(&format!("{at}.healthCheck"), budget, &mut site.problems);
+        }
+        if site.problems.iter().count() > before {
+            return None;
+        }
+        let health = health.map(|health| Health::start(health, &urls, site.deps, site.random));
+        let first = site.servers;
+        site.servers += targets.len();
+        Some(Pool {
+            first,
+            policy,
+            turn: AtomicUsize::new(0),
+            sticky,
+            health,
+            timeout: self.timeout.map(|timeout| timeout.0),
+            answer_bytes_max: self.answer_bytes_max(site.answer_size),
+            failure_codes: self.failure_codes.take(),
+            filter: self.filter.take(),
+            retry,
+            breaker,
+            targets,
+        })
     }
 }

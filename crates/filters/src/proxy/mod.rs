@@ -1,46 +1,50 @@
 //! `Proxy` sends the request to a server and brings its answer.
 //!
-//! Bodies are streamed both ways and never held whole. So a status that came cannot be taken back when the body behind it
-//! breaks off or grows over its limit: the client's connection is cut then. An announced length over the limit is refused
-//! before.
+//! ```text
+//!   mirror (a copy on the side) ─► candidate pools in order, else the main pool ─► breaker ( retry ( timeout ( pick, send ) ) )
+//! ```
+//! Bodies are streamed both ways and never held whole, but where a policy or a copy needs them again. So a status that came
+//! cannot be taken back when the body behind it breaks off or grows over its limit: the client's connection is cut then. An
+//! announced length over the limit is refused before. Breakers and retries judge an answer by its head.
 
+mod balance;
 mod config;
+mod hash;
+mod health;
+mod mirror;
+mod pool;
+mod request;
+mod sticky;
+#[cfg(test)]
+mod tests;
 
-use std::{
-    rc::Rc,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
     message::{Known, Response},
-    upstream::{Endpoint, Outgoing, PoolLimits, Pools, SendError, send},
+    upstream::{PoolLimits, Pools},
 };
-use tidegate_pipeline::{Context, Deps, Filter, Local, LocalKey, Outcome, Problems, Step};
+use tidegate_pipeline::{Context, Deps, Filter, Local, LocalKey, Outcome, Problems, Step, resilience::Retry};
 
 pub use config::Config;
+use hash::Random;
+use mirror::{Mirror, hold_body};
+use pool::{Ended, Pool};
 
-/// Most bytes of an answer unless a spec says otherwise.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
-
-/// Sends requests to the servers of a pool, in turn.
+/// Sends requests to the servers of its pools.
 pub struct Proxy {
-    servers: Vec<Target>,
-    /// Turn of the node, shared by its threads.
-    turn: AtomicUsize,
-    timeout: Option<Duration>,
-    answer_bytes_max: Option<u64>,
-    failure_codes: Option<Vec<u16>>,
+    main: Pool,
+    candidates: Vec<Pool>,
+    mirror: Option<Arc<Mirror>>,
+    /// Nothing but a main pool whose servers take turns.
+    plain: bool,
+    /// Servers of all pools.
+    servers: usize,
     limits: PoolLimits,
     budget: Budget,
+    random: Random,
     local: LocalKey,
-}
-
-struct Target {
-    endpoint: Endpoint,
-    /// Whether `Host` is the server's.
-    own_host: bool,
 }
 
 /// Connections of one thread.
@@ -70,94 +74,113 @@ pools:
     type Config = Config;
 
     fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let endpoints = config.check(&mut problems);
-        problems.into_result()?;
-        let mut pools = config.pools;
-        let pool = pools.swap_remove(0);
-        let target = |(mut endpoint, server): (Endpoint, &config::Server)| {
-            if let Some(resolver) = &deps.resolver {
-                resolver.register(&mut endpoint);
-            }
-            let own_host = !server.keep_host && (pool.set_upstream_host || !endpoint.is_literal());
-            Target { endpoint, own_host }
-        };
-        let servers = endpoints.into_iter().zip(&pool.servers).map(target).collect();
+        let random = Random::new();
         let share = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX).div_ceil(deps.threads.max(1));
         let limits = PoolLimits {
             per_endpoint_max: share(config.max_idle_conns_per_host),
             total_max: share(config.max_idle_conns),
             ..PoolLimits::default()
         };
-        let answer_bytes_max = match (pool.server_max_body_size, config.server_max_body_size) {
-            (0, 0) => Some(ANSWER_BYTES_MAX),
-            (0, filter) => u64::try_from(filter).ok(),
-            (pool, _) => u64::try_from(pool).ok(),
-        };
+        let built = config.build(deps, &random)?;
+        let plain = built.mirror.is_none() && built.candidates.is_empty() && built.main.is_plain();
         Ok(Self {
-            servers,
-            turn: AtomicUsize::new(0),
-            timeout: pool.timeout.map(|timeout| timeout.0),
-            answer_bytes_max,
-            failure_codes: pool.failure_codes,
+            main: built.main,
+            candidates: built.candidates,
+            mirror: built.mirror.map(|pool| Arc::new(Mirror::new(pool, deps.budget.clone()))),
+            plain,
+            servers: built.servers,
             limits,
             budget: deps.budget.clone(),
+            random,
             local: LocalKey::default(),
         })
     }
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
-        Step::Wait(Box::pin(self.forward(cx)))
+        // The future of the second is larger, and each request pays for its own.
+        if self.plain {
+            Step::Wait(Box::pin(self.forward(cx)))
+        } else {
+            Step::Wait(Box::pin(self.forward_by_rules(cx)))
+        }
     }
 }
 
 impl Proxy {
     async fn forward(&self, cx: &mut Context) -> Outcome {
-        let number = match self.servers.len() {
-            0 | 1 => 0,
-            // The turn wraps at the end of its width; one server then has its turn twice.
-            servers => self.turn.fetch_add(1, Ordering::Relaxed) % servers,
-        };
-        let Some(target) = self.servers.get(number) else { return fail(cx, 503, "internalError") };
-        let kept = cx.local.get(&self.local, || {
-            Kept(Pools::new(self.servers.len(), self.limits, self.budget.clone(), Holder::Gateway))
-        });
-        let out = Outgoing {
-            endpoint: &target.endpoint,
-            number,
-            host: target.own_host.then(|| target.endpoint.authority()),
-            deadline: self.timeout.map(|timeout| clock::now() + timeout),
-            answer_bytes_max: self.answer_bytes_max,
-        };
-        match send(&kept.0, &out, cx.exchange()).await {
-            Ok(answer) => {
-                let failed = match &self.failure_codes {
-                    None => answer.status >= 500,
-                    Some(codes) => codes.contains(&answer.status),
-                };
-                merge(cx, answer);
-                if failed { Outcome::Result("failureCode") } else { Outcome::Next }
+        let pools = self.pools(cx);
+        let ended = self.main.send(&pools, self.main.next(), cx.exchange()).await;
+        self.finish(cx, &self.main, ended)
+    }
+
+    async fn forward_by_rules(&self, cx: &mut Context) -> Outcome {
+        let pools = self.pools(cx);
+        if let Some(mirror) = &self.mirror
+            && let Err(error) = mirror.copy(&pools, &self.random, cx.exchange()).await
+        {
+            return fail(cx, error.status(), "clientError");
+        }
+        let (head, peer) = (cx.request(), cx.peer());
+        let fits = |pool: &&Pool| pool.filter.as_ref().is_some_and(|filter| filter.fits(head, peer, &self.random));
+        let pool = self.candidates.iter().find(fits).unwrap_or(&self.main);
+        let mut retry = pool.retry.as_ref().filter(|retry| retry.repeats());
+        if retry.is_some() {
+            match hold_body(cx.exchange()).await {
+                Ok(true) => {}
+                // What is streamed can be sent once.
+                Ok(false) => retry = None,
+                Err(error) => return fail(cx, error.status(), "clientError"),
             }
-            Err(error) => {
-                let (status, result) = outcome(error);
-                fail(cx, status, result)
+        }
+        let ended = match &pool.breaker {
+            None => self.attempts(&pools, pool, retry, cx).await,
+            Some(guard) => match guard.enter() {
+                None => Ended::Nothing(503, "shortCircuited"),
+                Some(pass) => {
+                    let ended = self.attempts(&pools, pool, retry, cx).await;
+                    pass.end((!ended.by_client()).then(|| ended.failed()));
+                    ended
+                }
+            },
+        };
+        self.finish(cx, pool, ended)
+    }
+
+    /// Tries until one is good, no further is allowed, or the client has gone.
+    async fn attempts(&self, pools: &Rc<Pools>, pool: &Pool, retry: Option<&Retry>, cx: &mut Context) -> Ended {
+        let mut failed = 0;
+        loop {
+            let ended = match pool.pick(cx.request(), cx.peer(), &self.random) {
+                Some(number) => pool.send(pools, number, cx.exchange()).await,
+                None => Ended::Nothing(503, "internalError"),
+            };
+            if !ended.failed() || ended.by_client() {
+                return ended;
+            }
+            failed += 1;
+            let Some(wait) = retry.and_then(|retry| retry.wait(failed, self.random.part())) else { return ended };
+            if !cx.exchange().pause(clock::now() + wait).await {
+                return ended;
             }
         }
     }
-}
 
-/// Status and result of an attempt without an answer.
-const fn outcome(error: SendError) -> (u16, &'static str) {
-    match error {
-        SendError::NoAddress | SendError::Connect(_) | SendError::NoAnswer | SendError::BadAnswer(_) => {
-            (503, "serverError")
+    fn pools(&self, cx: &Context) -> Rc<Pools> {
+        let make = || Kept(Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway));
+        Rc::clone(&cx.local.get(&self.local, make).0)
+    }
+
+    fn finish(&self, cx: &mut Context, pool: &Pool, ended: Ended) -> Outcome {
+        match ended {
+            Ended::Answer { mut answer, number, failed } => {
+                if let (Some(sticky), Some(target)) = (&pool.sticky, pool.targets.get(number)) {
+                    sticky.mark(&mut answer.headers, &target.url, self.random.next(), clock::wall());
+                }
+                merge(cx, answer);
+                if failed { Outcome::Result("failureCode") } else { Outcome::Next }
+            }
+            Ended::Nothing(status, result) => fail(cx, status, result),
         }
-        SendError::Timeout => (408, "timeout"),
-        SendError::ClientGone => (499, "clientError"),
-        SendError::ClientBody(error) => (error.status(), "clientError"),
-        SendError::Tunnel => (501, "internalError"),
-        SendError::TooLarge | SendError::BodyGone => (500, "internalError"),
-        SendError::NoMemory => (503, "internalError"),
     }
 }
 
@@ -179,63 +202,4 @@ fn merge(cx: &mut Context, mut answer: Response) {
         }
     }
     cx.response = Some(answer);
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-    use tidegate_base::{ByteSize, Limits, Profile};
-
-    use super::*;
-
-    fn build(config: Value) -> Result<Proxy, Problems> {
-        let limits = Limits::new(ByteSize::mib(256), Profile::Server).unwrap();
-        let deps = Deps { budget: Budget::new(limits), threads: 2, resolver: None };
-        Proxy::new(serde_json::from_value(config).unwrap(), &deps)
-    }
-
-    #[test]
-    fn every_problem_is_named() {
-        let problems = build(json!({
-            "pools": [{
-                "servers": [{"url": "127.0.0.1:80"}, {"url": "https://a"}], "loadBalance": {"policy": "random"},
-                "timeout": "0s", "failureCodes": [200, 700], "retryPolicy": "r",
-            }],
-            "mirrorPool": {}, "maxRedirection": 1,
-        }));
-        let problems = problems.err().unwrap();
-        let mut fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
-        fields.sort_unstable();
-        assert_eq!(
-            fields,
-            [
-                "maxRedirection",
-                "mirrorPool",
-                "pools[0].failureCodes[1]",
-                "pools[0].loadBalance.policy",
-                "pools[0].retryPolicy",
-                "pools[0].servers[0].url",
-                "pools[0].servers[1].url",
-                "pools[0].timeout",
-            ]
-        );
-        for pools in [json!([]), json!([{"servers": []}]), json!([{}, {}])] {
-            assert!(build(json!({ "pools": pools })).is_err());
-        }
-    }
-
-    #[test]
-    fn sizes_and_hosts_follow_the_spec() {
-        let one = |extra: Value| {
-            let mut config = json!({"pools": [{"servers": [{"url": "http://127.0.0.1"}, {"url": "http://a.test"}]}]});
-            config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            build(config).unwrap()
-        };
-        assert_eq!(one(json!({})).answer_bytes_max, Some(4 << 20));
-        assert_eq!(one(json!({"serverMaxBodySize": -1})).answer_bytes_max, None);
-        assert_eq!(one(json!({"serverMaxBodySize": 9})).answer_bytes_max, Some(9));
-        let hosts: Vec<bool> = one(json!({})).servers.iter().map(|target| target.own_host).collect();
-        assert_eq!(hosts, [false, true], "a name takes the place of the client's host, an address does not");
-        assert_eq!(one(json!({})).limits.per_endpoint_max, 512, "half of the node's for each of two threads");
-    }
 }

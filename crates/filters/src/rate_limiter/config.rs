@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate_base::Budget;
 use tidegate_pipeline::{GoDuration, Problems};
 
 use super::window;
@@ -57,7 +58,7 @@ pub(super) struct Url {
 
 impl Config {
     /// Adds what is wrong; gives the policy of each url that has one.
-    pub(super) fn check(&self, problems: &mut Problems) -> Vec<window::Policy> {
+    pub(super) fn check(&self, budget: &Budget, problems: &mut Problems) -> Vec<window::Policy> {
         for (index, policy) in self.policies.iter().enumerate() {
             let at = format!("policies[{index}]");
             problems.require(!policy.name.is_empty(), format!("{at}.name"), "must not be empty");
@@ -68,7 +69,7 @@ impl Config {
         let mut found = Vec::new();
         for (index, url) in self.urls.iter().enumerate() {
             let at = format!("urls[{index}]");
-            url.url.check(&format!("{at}.url"), problems);
+            url.url.check(&format!("{at}.url"), budget, problems);
             let name = if url.policy_ref.is_empty() { &self.default_policy_ref } else { &url.policy_ref };
             match self.policies.iter().find(|policy| policy.name == *name) {
                 Some(policy) => found.push(policy.prepared()),

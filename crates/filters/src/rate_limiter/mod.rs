@@ -54,9 +54,9 @@ urls:
 ";
     type Config = Config;
 
-    fn new(config: Config, _: &Deps) -> Result<Self, Problems> {
+    fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let policies = config.check(&mut problems);
+        let policies = config.check(&deps.budget, &mut problems);
         problems.into_result()?;
         let limiter = |(url, policy)| Limiter { url, policy, window: Mutex::default() };
         Ok(Self { made: clock::now(), limiters: config.urls.into_iter().zip(policies).map(limiter).collect() })
@@ -103,7 +103,7 @@ mod tests {
 
     fn build(config: Value) -> Result<RateLimiter, Problems> {
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        RateLimiter::new(serde_json::from_value(config).unwrap(), &Deps { budget, threads: 1, resolver: None })
+        RateLimiter::new(serde_json::from_value(config).unwrap(), &Deps::new(budget, 1))
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! `Redirector` sends the client elsewhere.
 
-use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_http::message::{Known, Response, reason};
 use tidegate_pipeline::{Context, Deps, Filter, Outcome, Problems, Step};
 
-/// Most bytes that a compiled expression takes.
-const EXPRESSION_BYTES_MAX: usize = 1 << 20;
+use crate::matcher::Pattern;
 
 /// Settings of the `Redirector` filter.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -15,7 +13,7 @@ const EXPRESSION_BYTES_MAX: usize = 1 << 20;
 pub struct Config {
     /// Regular expression (RE2) whose matches are replaced.
     #[serde(rename = "match")]
-    matching: String,
+    matching: Pattern,
     /// What it is matched against: `uri` (path and query), `path`, or `full`, which is the same as `uri` for a request that
     /// names a path only.
     #[serde(default)]
@@ -33,7 +31,7 @@ const fn moved() -> u16 {
 
 /// Answers with a `Location` where the expression matches and changes something.
 pub struct Redirector {
-    expression: Regex,
+    expression: Pattern,
     path_only: bool,
     replacement: String,
     status: u16,
@@ -52,12 +50,9 @@ statusCode: 302
 ";
     type Config = Config;
 
-    fn new(config: Config, _: &Deps) -> Result<Self, Problems> {
+    fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let expression = RegexBuilder::new(&config.matching).size_limit(EXPRESSION_BYTES_MAX).build();
-        if let Err(error) = &expression {
-            problems.add("match", error.to_string());
-        }
+        config.matching.compile("match", &deps.budget, &mut problems);
         problems.require(!config.matching.is_empty(), "match", "must not be empty");
         let part = matches!(config.match_part.as_str(), "" | "uri" | "path" | "full");
         problems.require(part, "matchPart", "must be uri, path or full");
@@ -65,7 +60,7 @@ statusCode: 302
         problems.require(good, "statusCode", "must be 301, 302, 303, 304, 307 or 308");
         problems.into_result()?;
         Ok(Self {
-            expression: expression.expect("what is wrong with it was said above"),
+            expression: config.matching,
             path_only: config.match_part == "path",
             replacement: config.replacement,
             status: config.status_code,
@@ -74,17 +69,17 @@ statusCode: 302
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         let request = cx.request();
-        let mut subject = request.path_text().into_owned();
+        let mut subject = request.path().to_vec();
         if !self.path_only && !request.query().is_empty() {
-            subject.push('?');
-            subject.push_str(&String::from_utf8_lossy(request.query()));
+            subject.push(b'?');
+            subject.extend_from_slice(request.query());
         }
-        let target = self.expression.replace_all(&subject, self.replacement.as_str());
-        if *target == subject {
+        let target = self.expression.replace_all(&subject, self.replacement.as_bytes());
+        if *target == *subject {
             return Step::Done(Outcome::Next);
         }
         let mut response = Response::text(self.status, reason(self.status));
-        response.headers.append_known(Known::Location, target.as_bytes());
+        response.headers.append_known(Known::Location, &target);
         cx.response = Some(response);
         Step::Done(Outcome::Result("redirected"))
     }

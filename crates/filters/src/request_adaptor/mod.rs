@@ -73,7 +73,7 @@ body: hello
 ";
     type Config = Config;
 
-    fn new(config: Config, _: &Deps) -> Result<Self, Problems> {
+    fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         for (field, given) in [
             ("compress", !config.compress.is_empty()),
@@ -85,7 +85,7 @@ body: hello
         }
         let method = (!config.method.is_empty()).then(|| Method::of(config.method.as_bytes()));
         problems.require(method != Some(Method::Other), "method", "must be one of the standard methods, in upper case");
-        let path = config.path.as_ref().and_then(|change| change.prepare(&mut problems));
+        let path = config.path.as_ref().and_then(|change| change.prepare(&deps.budget, &mut problems));
         problems.into_result()?;
         Ok(Self { config, method, path })
     }
@@ -96,9 +96,9 @@ body: hello
             head.method = method;
         }
         if let Some(change) = &self.path
-            && let Some(path) = change.apply(&head.path_text())
+            && let Some(path) = change.apply(head.path())
         {
-            head.set_path(path.as_bytes());
+            head.set_path(&path);
         }
         self.config.header.apply(&mut head.headers);
         if self.config.body.is_empty() {

@@ -1,12 +1,11 @@
 //! Changes of paths. Pure.
 
-use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate_base::Budget;
 use tidegate_pipeline::Problems;
 
-/// Most bytes that a compiled expression takes.
-const EXPRESSION_BYTES_MAX: usize = 1 << 20;
+use crate::matcher::Pattern;
 
 /// One change of the path.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -25,7 +24,7 @@ pub(super) struct PathChange {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(super) struct Replacement {
     /// Regular expression (RE2), not anchored.
-    regexp: String,
+    regexp: Pattern,
     /// What takes the place of each match; `$1` or `${1}` is a group of it.
     replace: String,
 }
@@ -34,25 +33,22 @@ pub(super) enum Prepared {
     Replace(String),
     AddPrefix(String),
     TrimPrefix(String),
-    Expression(Regex, String),
+    Expression(Pattern, String),
 }
 
 impl PathChange {
-    pub(super) fn prepare(&self, problems: &mut Problems) -> Option<Prepared> {
+    pub(super) fn prepare(&self, budget: &Budget, problems: &mut Problems) -> Option<Prepared> {
         for (field, path) in
             [("replace", &self.replace), ("addPrefix", &self.add_prefix), ("trimPrefix", &self.trim_prefix)]
         {
             let good = path.is_empty() || path.starts_with('/');
             problems.require(good, format!("path.{field}"), "must begin with /");
         }
-        let regexp = self.regexp_replace.as_ref().and_then(|change| {
-            match RegexBuilder::new(&change.regexp).size_limit(EXPRESSION_BYTES_MAX).build() {
-                Ok(expression) => Some(Prepared::Expression(expression, change.replace.clone())),
-                Err(error) => {
-                    problems.add("path.regexpReplace.regexp", error.to_string());
-                    None
-                }
-            }
+        let regexp = self.regexp_replace.as_ref().map(|change| {
+            let field = "path.regexpReplace.regexp";
+            change.regexp.compile(field, budget, problems);
+            problems.require(!change.regexp.is_empty(), field, "must not be empty");
+            Prepared::Expression(change.regexp.clone(), change.replace.clone())
         });
         if !self.replace.is_empty() {
             Some(Prepared::Replace(self.replace.clone()))
@@ -68,13 +64,13 @@ impl PathChange {
 
 impl Prepared {
     /// The new path; `None` when it stays.
-    pub(super) fn apply(&self, path: &str) -> Option<String> {
+    pub(super) fn apply(&self, path: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Prepared::Replace(to) => Some(to.clone()),
-            Prepared::AddPrefix(prefix) => Some(format!("{prefix}{path}")),
-            Prepared::TrimPrefix(prefix) => path.strip_prefix(prefix.as_str()).map(str::to_owned),
+            Prepared::Replace(to) => Some(to.as_bytes().to_vec()),
+            Prepared::AddPrefix(prefix) => Some([prefix.as_bytes(), path].concat()),
+            Prepared::TrimPrefix(prefix) => path.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec),
             Prepared::Expression(expression, to) => {
-                let changed = expression.replace_all(path, to.as_str());
+                let changed = expression.replace_all(path, to.as_bytes());
                 (*changed != *path).then(|| changed.into_owned())
             }
         }
@@ -84,12 +80,14 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tidegate_base::{ByteSize, Limits, Profile};
 
     use super::*;
 
     fn prepare(change: Value) -> Result<Option<Prepared>, Problems> {
         let mut problems = Problems::default();
-        let prepared = serde_json::from_value::<PathChange>(change).unwrap().prepare(&mut problems);
+        let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
+        let prepared = serde_json::from_value::<PathChange>(change).unwrap().prepare(&budget, &mut problems);
         problems.into_result().map(|()| prepared)
     }
 
@@ -105,7 +103,7 @@ mod tests {
             (json!({ "regexpReplace": expression }), "/c", None),
         ] {
             let prepared = prepare(change.clone()).ok().flatten().unwrap();
-            assert_eq!(prepared.apply(path).as_deref(), expected, "{change} {path}");
+            assert_eq!(prepared.apply(path.as_bytes()).as_deref(), expected.map(str::as_bytes), "{change} {path}");
         }
         assert!(prepare(json!({})).ok().flatten().is_none());
     }

@@ -95,7 +95,11 @@ impl DataPlane {
             handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
         }
         let resolver = Arc::new(Resolver::default());
-        let deps = Deps { budget, threads: handle.count(), resolver: Some(Arc::clone(&resolver)) };
+        let deps = Deps {
+            resolver: Some(Arc::clone(&resolver)),
+            io: Some(handle.clone()),
+            ..Deps::new(budget, handle.count())
+        };
         let inner = Arc::new(Inner { handle, registry, deps, state: Mutex::default(), at_work: Presence::default() });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })
@@ -167,7 +171,7 @@ impl Plane for DataPlane {
             HTTP_SERVER => drop(read_server(spec, &mut report)),
             PIPELINE => {
                 // Checked without the means to register anything.
-                let deps = Deps { resolver: None, ..self.inner.deps.clone() };
+                let deps = Deps { resolver: None, io: None, ..self.inner.deps.clone() };
                 drop(read_pipeline(spec, &self.inner.registry, &deps, &mut report));
             }
             _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
@@ -200,7 +204,7 @@ fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Re
     let spec: PipelineSpec = decode(spec, "", METADATA, report)?;
     spec.check(report);
     let filters: Vec<Value> = spec.filters.into_iter().map(Value::Object).collect();
-    Pipeline::build(&spec.flow, &filters, registry, deps, report)
+    Pipeline::build(&spec.flow, &filters, &spec.resilience, registry, deps, report)
 }
 
 impl State {

@@ -150,7 +150,7 @@ pub struct PipelineSpec {
     pub flow: Vec<FlowNode>,
     /// The filters, each with `name`, `kind` and the keys of its kind.
     pub filters: Vec<Map<String, Value>>,
-    /// Policies for retries and circuit breakers. Not supported yet.
+    /// Policies that filters may name, each with `name` and `kind` (`Retry` or `CircuitBreaker`) and the keys of its kind.
     #[serde(default)]
     pub resilience: Vec<Value>,
     /// Data for templates. Has no effect yet.
@@ -265,6 +265,5 @@ impl PipelineSpec {
         if !self.data.is_empty() {
             report.warn("data", "has no effect yet");
         }
-        report.problems.require(self.resilience.is_empty(), "resilience", NOT_YET);
     }
 }

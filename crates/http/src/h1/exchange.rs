@@ -9,6 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     task::Poll,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -170,6 +171,37 @@ impl Exchange {
         let lease = inner.down.shared.budget.try_lease(inner.down.shared.config.holder, bytes.len() as u64);
         inner.buffered = Some((bytes, lease.ok_or(BodyError::NoMemory)?));
         Ok(())
+    }
+
+    /// Most bytes of this request's body; `None`: no limit.
+    pub fn body_limit(&self) -> Option<u64> {
+        Some(self.inner.down.limit).filter(|limit| *limit < u64::MAX)
+    }
+
+    /// Whether all of the body is here, so that it can be sent more than once.
+    pub fn has_whole_body(&self) -> bool {
+        self.inner.buffered.is_some() || self.body_length() == Length::Known(0)
+    }
+
+    /// The body, when it was read whole. Cheap: the bytes are shared.
+    pub fn whole_body(&self) -> Option<Bytes> {
+        match &self.inner.buffered {
+            Some((bytes, _)) => Some(bytes.clone()),
+            None => self.has_whole_body().then(Bytes::new),
+        }
+    }
+
+    /// Waits, while nothing of the body is being read: true at `until`, false as soon as the client has closed its side. It
+    /// may then still read an answer.
+    pub async fn pause(&mut self, until: Instant) -> bool {
+        let down = &mut self.inner.down;
+        poll_fn(|cx| {
+            if down.poll_gone(cx).is_ready() || down.closed {
+                return Poll::Ready(false);
+            }
+            down.timer.poll(cx, until).map(|()| true)
+        })
+        .await
     }
 
     /// Reads the whole body, under a lease that lives as long as the request. The second call gives the same bytes.

@@ -1,9 +1,14 @@
 //! A small client for tools: one request, one connection, one whole answer.
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::poll_fn,
+    io::IoSlice,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time};
+use tokio::{net::TcpStream, time};
 
 use super::{endpoint::Endpoint, endpoint::EndpointError, send::encode_whole};
 use crate::{
@@ -48,6 +53,10 @@ pub enum ClientError {
     NoAnswer,
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    #[error("the deadline has passed")]
+    Deadline,
+    #[error("no memory is free for the connection")]
+    NoMemory,
 }
 
 fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
@@ -107,23 +116,46 @@ async fn exchange(
     body_max: usize,
 ) -> Result<Answer, ClientError> {
     let addresses = endpoint.addresses();
-    let mut stream = TcpStream::connect(&addresses[..]).await.map_err(io("connect"))?;
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(io("connect"))?;
     let mut tx = BytesMut::new();
     encode_whole(&mut tx, head, endpoint, &body);
     // One connection a question: the server need not keep it. The option goes in front of the empty line.
     tx.truncate(tx.len() - 2);
     tx.extend_from_slice(b"Connection: close\r\n\r\n");
-    // A server that refuses the request may answer and close before it has read all of it: what it says counts.
-    let sent = async {
-        stream.write_all(&tx).await?;
-        stream.write_all(&body).await
-    };
-    let sent = sent.await;
     let mut socket = Socket::Tcp(stream);
+    talk(&mut socket, tx, body, head.method, Keep::All(body_max)).await.map(|told| told.answer)
+}
+
+/// What is kept of an answer's body.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Keep {
+    /// All of it; more than this is an error.
+    All(usize),
+    /// This many bytes from its start; the rest, up to so many bytes in all, is read and dropped.
+    Start(usize, u64),
+}
+
+/// An answer that was read to its end.
+pub(super) struct Told {
+    pub(super) answer: Answer,
+    /// Whether the connection can be used again.
+    pub(super) reusable: bool,
+}
+
+/// Sends head and body, and reads the answer.
+pub(super) async fn talk(
+    socket: &mut Socket,
+    head: BytesMut,
+    body: Bytes,
+    method: Method,
+    keep: Keep,
+) -> Result<Told, ClientError> {
+    // A server that refuses the request may answer and close before it has read all of it: what it says counts.
+    let sent = write(socket, head, body).await;
     let (mut scanner, mut rx, mut headers) = (Scanner::default(), BytesMut::new(), Headers::new());
     let answer = loop {
         if let Scanned::Head { start, end } = scanner.scan(&rx, HeadLimits::default())? {
-            let answer = parse_response(rx.get(start..end).unwrap_or_default(), head.method, &mut headers)?;
+            let answer = parse_response(rx.get(start..end).unwrap_or_default(), method, &mut headers)?;
             rx.advance(end);
             if answer.status >= 200 {
                 break Some(answer);
@@ -131,7 +163,7 @@ async fn exchange(
             scanner = Scanner::default();
             continue;
         }
-        match (read(&mut socket, &mut rx).await, &sent) {
+        match (read(socket, &mut rx).await, &sent) {
             (Ok(1..), _) => {}
             (Ok(0), Ok(())) => return Err(ClientError::NoAnswer),
             (Err(error), Ok(())) => return Err(error),
@@ -142,8 +174,23 @@ async fn exchange(
         sent.map_err(io("send the request"))?;
         return Err(ClientError::NoAnswer);
     };
-    let body = read_body(&mut socket, &mut rx, answer.decoder, body_max).await?;
-    Ok(Answer { status: answer.status, headers, body })
+    let (status, keep_alive) = (answer.status, answer.keep_alive && sent.is_ok());
+    let (body, whole) = read_body(socket, &mut rx, answer.decoder, keep).await?;
+    let reusable = keep_alive && whole && rx.is_empty();
+    Ok(Told { answer: Answer { status, headers, body }, reusable })
+}
+
+async fn write(socket: &mut Socket, mut head: BytesMut, mut body: Bytes) -> std::io::Result<()> {
+    poll_fn(|cx| {
+        while !head.is_empty() || !body.is_empty() {
+            let written = ready!(socket.poll_write(cx, &[IoSlice::new(&head), IoSlice::new(&body)]))?;
+            let first = written.min(head.len());
+            head.advance(first);
+            body.advance(written - first);
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
 }
 
 async fn read(socket: &mut Socket, rx: &mut BytesMut) -> Result<usize, ClientError> {
@@ -151,27 +198,32 @@ async fn read(socket: &mut Socket, rx: &mut BytesMut) -> Result<usize, ClientErr
     poll_fn(|cx| socket.poll_read(cx, rx)).await.map_err(io("read the answer"))
 }
 
+/// The body, and whether it ended before the connection did.
 async fn read_body(
     socket: &mut Socket,
     rx: &mut BytesMut,
     mut decoder: Decoder,
-    body_max: usize,
-) -> Result<Bytes, ClientError> {
-    let mut body = BytesMut::new();
+    keep: Keep,
+) -> Result<(Bytes, bool), ClientError> {
+    let (mut body, mut passed) = (BytesMut::new(), 0u64);
     loop {
         let piece = decoder.next(rx)?;
         rx.advance(piece.skip);
-        if body.len() + piece.data > body_max {
-            return Err(BodyError::TooLarge.into());
-        }
-        body.extend_from_slice(rx.get(..piece.data).unwrap_or_default());
+        passed += piece.data as u64;
+        let kept = match keep {
+            Keep::All(most) if body.len() + piece.data > most => return Err(BodyError::TooLarge.into()),
+            Keep::All(_) => piece.data,
+            Keep::Start(_, limit) if passed > limit => return Err(BodyError::TooLarge.into()),
+            Keep::Start(most, _) => piece.data.min(most - body.len()),
+        };
+        body.extend_from_slice(rx.get(..kept).unwrap_or_default());
         rx.advance(piece.data);
         if piece.end {
-            return Ok(body.freeze());
+            return Ok((body.freeze(), true));
         }
         if piece.data == 0 && read(socket, rx).await? == 0 {
             decoder.closed()?;
-            return Ok(body.freeze());
+            return Ok((body.freeze(), false));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! one is still alive is asked of the reactor's memory, not of the system: an upstream that closed has made the socket
 //! readable, and so has one that sent what nobody asked for.
 
+mod aside;
 mod call;
 mod client;
 mod endpoint;
@@ -13,6 +14,7 @@ mod send;
 mod tests;
 mod upload;
 
+pub use aside::{ASIDE_BYTES, ask};
 pub use call::Call;
 pub use client::{Answer, Client, ClientError};
 pub use endpoint::{Addresses, Endpoint, EndpointError};

@@ -189,7 +189,7 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
     Err(last)
 }
 
-fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length) {
+pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length) {
     tx.reserve(128 + head.headers.raw().len() + out.endpoint.base().len());
     tx.extend_from_slice(head.method_text());
     tx.extend_from_slice(b" ");

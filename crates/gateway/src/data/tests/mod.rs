@@ -3,6 +3,7 @@
 mod filters;
 mod proxy;
 mod reload;
+mod resilience;
 mod routes;
 mod upstream;
 

@@ -209,7 +209,7 @@ fn validation_finds_every_problem_and_builds_nothing() {
     assert_eq!(
         fields("Pipeline", pipeline),
         [
-            "resilience",
+            "resilience[0].name",
             "filters[0].rules[0].code",
             "filters[1].name",
             "filters[1].kind",
