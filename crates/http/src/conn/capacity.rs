@@ -3,7 +3,7 @@ use tidegate_base::{Holder, Limits};
 /// An accepted socket before its protocol is known: the socket's tables and one task.
 pub(super) const ACCEPTED_BYTES: u64 = 4 << 10;
 /// One HTTP/2 connection with what it keeps while it is idle: 4 KiB of its own, tables, and a watch or two. What it holds
-/// beyond is charged when it does; see [`crate::http2`]. Measured (`examples/echo.rs`): 6.4 KiB with one idle stream, 7.9
+/// beyond is charged when it does; see `http2`. Measured (`examples/echo.rs`): 6.4 KiB with one idle stream, 7.9
 /// after 64 calls, 8.3 after messages of 1 MiB.
 pub const CONNECTION_BYTES: u64 = 10 << 10;
 /// One stream with a watch.
