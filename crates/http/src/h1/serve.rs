@@ -67,6 +67,7 @@ pub async fn serve<S: Service>(
             head: RequestHead::default(),
             peer,
             buffered: None,
+            head_bytes: 0,
             keep_alive: true,
             answered: false,
             cut: false,
@@ -154,6 +155,7 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> Option<(Exch
             Ok(framing) => framing,
             Err(error) => return Some((reject(exchange, error.status(), &error.to_string()).await, Next::Close)),
         };
+        inner.head_bytes = end - start;
         let limit = inner.down.shared.config.body_bytes_max;
         inner.down.begin_body(framing.decoder, framing.expects_continue, limit);
         (inner.keep_alive, inner.answered, inner.cut) = (framing.keep_alive, false, false);
