@@ -1,100 +1,79 @@
-//! Which route a request takes. Pure.
+//! Rules are an ordered list, and the first path that fits wins.
 //!
-//! Rules are an ordered list, and the first that fits wins. Trying them in order costs as much as there are rules; instead
-//! each path stands in a hash (exact) or a radix tree (prefix) of its host, with its number in the list, and of the few
-//! candidates that a look-up finds the lowest number wins: 10,000 rules cost what 10 do.
+//! Trying them in order costs as much as there are rules; instead each path stands in a hash (exact) or a radix tree
+//! (prefix) of its host, with its number in the list, and of the few candidates that a look-up finds the lowest number
+//! wins: 10,000 rules cost what 10 do. Only regular expressions are tried in order, those with lower numbers than what was
+//! found.
 //!
 //! ```text
-//!   host ──► exact · suffix · prefix · any ──► up to a few tables
+//!   host ──► exact · suffix · prefix · regexp · any ──► up to a few tables
 //!   table ─► exact paths: hash          ─┐
-//!            prefixes: radix tree        ├─► candidates ─► lowest number whose methods fit
+//!            prefixes: radix tree        ├─► candidates ─► lowest number whose methods and conditions fit
+//!            regexps: list              ─┘
 //! ```
-
-mod hosts;
-mod path;
-mod radix;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 
+use regex::bytes::Regex;
 use tidegate_http::message::Method;
 
-use hosts::Hosts;
-pub(crate) use path::{decode, encode};
-use radix::Radix;
-
-/// A rule: hosts and the paths below them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rule {
-    /// Exact, or with one `*` at the start or the end; none stands for every host.
-    pub(crate) hosts: Vec<String>,
-    pub(crate) paths: Vec<Path>,
-}
-
-/// A path of a rule. Of `exact` and `prefix` one is enough; with neither every path fits.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Path {
-    pub(crate) exact: String,
-    pub(crate) prefix: String,
-    /// Set of [`Method::bit`]; 0 stands for every method.
-    pub(crate) methods: u16,
-}
-
-/// Where a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Number of the path, counted over all rules; and whether its exact path fitted, and not its prefix.
-    Route {
-        path: usize,
-        exact: bool,
-    },
-    /// Paths fit, but none for this method.
-    OtherMethods,
-    Nothing,
-}
+use super::{Captures, Conditions, Found, How, Misses, Rule, hosts::Hosts, radix::Radix};
 
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     number: u32,
     methods: u16,
-    exact: bool,
+    how: How,
+    conditional: bool,
+    /// The rule, where it is to be asked first.
+    guard: Option<u32>,
 }
 
-/// Candidates with one key, by number, each with a method that none before it has.
+/// Candidates with one key, by number. One without conditions has a method that none without conditions before it has.
 type Candidates = Vec<Candidate>;
 
 #[derive(Debug, Default)]
 struct Table {
     exact: HashMap<Box<[u8]>, Candidates>,
     prefixes: Radix<Candidates>,
+    regexps: Vec<(Regex, Candidate)>,
+    /// Rules that take certain clients only.
+    guards: Vec<u32>,
 }
 
 /// The compiled rules.
 #[derive(Debug, Default)]
-pub(crate) struct Router {
+pub(crate) struct Ordered {
     hosts: Hosts,
     tables: Vec<Table>,
 }
 
-impl Router {
+impl Ordered {
     pub(crate) fn new(rules: &[Rule]) -> Self {
         let mut router = Self::default();
         let mut number = 0;
-        for rule in rules {
-            let any = [String::new()];
-            let hosts = if rule.hosts.is_empty() { &any[..] } else { &rule.hosts[..] };
-            for (offset, path) in (0u32..).zip(&rule.paths) {
-                let methods = if path.methods == 0 { u16::MAX } else { path.methods };
-                let candidate = |exact| Candidate { number: number + offset, methods, exact };
-                for host in hosts {
-                    let table = router.table(host);
+        for (index, rule) in (0u32..).zip(rules) {
+            let guard = rule.guarded.then_some(index);
+            for host in rule.hosts() {
+                let next = router.tables.len();
+                let table = router.hosts.insert(&host, next);
+                if table == next {
+                    router.tables.push(Table::default());
+                }
+                let table = &mut router.tables[table];
+                table.guards.extend(guard);
+                for (offset, path) in (0u32..).zip(&rule.paths) {
+                    let (methods, conditional) = (path.methods(), path.conditional);
+                    let candidate = |how| Candidate { number: number + offset, methods, how, conditional, guard };
                     if !path.exact.is_empty() {
                         let entry = table.exact.entry(path.exact.as_bytes().into()).or_default();
-                        add(entry, candidate(true));
+                        add(entry, candidate(How::Exact));
                     }
-                    if !path.prefix.is_empty() || path.exact.is_empty() {
-                        add(table.prefixes.entry(path.prefix.as_bytes()), candidate(false));
+                    if !path.prefix.is_empty() || (path.exact.is_empty() && path.regexp.is_none()) {
+                        add(table.prefixes.entry(path.prefix.as_bytes()), candidate(How::Prefix));
+                    }
+                    if let Some(regexp) = &path.regexp {
+                        table.regexps.push((regexp.clone(), candidate(How::Regexp)));
                     }
                 }
             }
@@ -103,48 +82,73 @@ impl Router {
         router
     }
 
-    fn table(&mut self, host: &str) -> &mut Table {
-        let next = self.tables.len();
-        let index = self.hosts.insert(host, next);
-        if index == next {
-            self.tables.push(Table::default());
-        }
-        &mut self.tables[index]
-    }
-
     /// `host` without its port, in any case; `path` with its escapes decoded.
-    pub(crate) fn find(&self, host: &[u8], path: &[u8], method: Method) -> Found {
-        let mut best: Option<Candidate> = None;
-        let mut path_fits = false;
-        let mut look = |candidates: &Candidates| {
-            path_fits |= !candidates.is_empty();
-            let limit = best.map_or(u32::MAX, |best| best.number);
-            // A path whose exact text and prefix both fit is one path, and as in the list exact is tried first.
-            let better =
-                |candidate: &&Candidate| candidate.number < limit || (candidate.number == limit && candidate.exact);
-            if let Some(found) = candidates.iter().take_while(better).find(|it| it.methods & method.bit() != 0) {
-                best = Some(*found);
-            }
-        };
+    pub(crate) fn find(&self, host: &[u8], path: &[u8], method: Method, conditions: &mut impl Conditions) -> Found {
+        let mut look = Look { best: None, misses: Misses::default(), method, conditions };
         self.hosts.find(host, |index| {
             let Some(table) = self.tables.get(index) else { return };
             if let Some(candidates) = table.exact.get(path) {
-                look(candidates);
+                look.at(candidates);
             }
-            table.prefixes.walk(path, &mut look);
+            table.prefixes.walk(path, |candidates| look.at(candidates));
+            for (regexp, candidate) in &table.regexps {
+                if !look.better(candidate) {
+                    break;
+                }
+                if regexp.is_match(path) {
+                    look.at(std::slice::from_ref(candidate));
+                }
+            }
         });
-        match best {
-            Some(best) => Found::Route { path: best.number as usize, exact: best.exact },
-            None if path_fits => Found::OtherMethods,
-            None => Found::Nothing,
+        if let Some(best) = look.best {
+            return Found::Route { path: best.number as usize, how: best.how, captures: Captures::new() };
+        }
+        // A rule that does not take the client says so even where it has no such path.
+        self.hosts.find(host, |index| {
+            let guards = self.tables.get(index).map(|table| &table.guards[..]).unwrap_or_default();
+            look.misses.ip = look.misses.ip || guards.iter().any(|rule| !look.conditions.rule(*rule as usize));
+        });
+        Found::Nothing(look.misses)
+    }
+}
+
+/// What a look-up has seen so far.
+struct Look<'a, C> {
+    best: Option<Candidate>,
+    misses: Misses,
+    method: Method,
+    conditions: &'a mut C,
+}
+
+impl<C: Conditions> Look<'_, C> {
+    /// A path of which several things fit is one path, and as in the list they have an order.
+    fn better(&self, candidate: &Candidate) -> bool {
+        self.best.is_none_or(|best| (candidate.number, candidate.how) < (best.number, best.how))
+    }
+
+    fn at(&mut self, candidates: &[Candidate]) {
+        for candidate in candidates {
+            if !self.better(candidate) {
+                return;
+            }
+            if candidate.guard.is_some_and(|rule| !self.conditions.rule(rule as usize)) {
+                self.misses.ip = true;
+                continue;
+            }
+            let Candidate { methods, conditional, number, .. } = *candidate;
+            if self.misses.check(methods, conditional, number, self.method, self.conditions) {
+                self.best = Some(*candidate);
+                return;
+            }
         }
     }
 }
 
-/// Adds a candidate whose number is the highest so far, unless those before it take all its methods.
+/// Adds a candidate whose number is the highest so far, unless those before it take all that it would.
 fn add(candidates: &mut Candidates, new: Candidate) {
-    let taken = candidates.iter().fold(0, |taken, candidate| taken | candidate.methods);
-    if new.methods & !taken != 0 {
+    let free = |candidate: &&Candidate| !candidate.conditional && candidate.guard.is_none();
+    let taken = candidates.iter().filter(free).fold(0, |taken, candidate| taken | candidate.methods);
+    if new.methods & !taken != 0 || !free(&&new) {
         candidates.push(new);
     }
 }
