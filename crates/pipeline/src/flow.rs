@@ -98,14 +98,19 @@ impl Flow {
         self.0.get(at).and_then(|node| node.filter)
     }
 
-    /// The node behind `at` when its filter ended with `result`, empty for success. Past the last node is the end.
-    pub fn next(&self, at: usize, result: &str) -> usize {
-        let Some(node) = self.0.get(at) else { return self.0.len() };
+    /// The node behind `at` when its filter ended with `result`, empty for success. `None` ends the flow early: a jump to `END`,
+    /// or a result that leads nowhere.
+    pub fn next(&self, at: usize, result: &str) -> Option<usize> {
+        let node = self.0.get(at)?;
         match node.jumps.iter().find(|(name, _)| **name == *result) {
-            Some((_, target)) => *target,
-            None if result.is_empty() => at + 1,
-            None => self.0.len(),
+            Some((_, target)) => (*target < self.0.len()).then_some(*target),
+            None => result.is_empty().then_some(at + 1),
         }
+    }
+
+    /// Whether `at` is behind the last node: the flow came to its end.
+    pub fn is_end(&self, at: usize) -> bool {
+        at >= self.0.len()
     }
 }
 
@@ -137,26 +142,31 @@ mod tests {
         Flow::new(&nodes, &filters)
     }
 
-    /// Runs a flow in which the n-th filter run ends with the n-th result; gives the filters run.
+    /// Runs a flow in which the n-th filter run ends with the n-th result; gives the filters run, and a mark when it ended early.
     fn run(nodes: &[&str], results: &[&str]) -> String {
         let flow = build(nodes).unwrap();
         let (mut at, mut ran, mut results) = (0, String::new(), results.iter());
         while let Some(filter) = flow.filter(at) {
             ran.push_str(["a", "b", "c"][filter]);
-            at = flow.next(at, results.next().unwrap_or(&""));
+            match flow.next(at, results.next().unwrap_or(&"")) {
+                Some(next) => at = next,
+                None => return ran + "!",
+            }
         }
-        ran
+        if flow.is_end(at) { ran } else { ran + "!" }
     }
 
     #[test]
     fn results_lead_where_the_flow_says() {
         assert_eq!(run(&[], &[]), "abc");
-        assert_eq!(run(&[], &["", "bad"]), "ab", "a result without an entry ends the flow");
+        assert_eq!(run(&[], &["", "bad"]), "ab!", "a result without an entry ends the flow");
         assert_eq!(run(&["c", "a"], &[]), "ca");
         assert_eq!(run(&["a bad>c", "b", "c"], &["bad"]), "ac");
-        assert_eq!(run(&["a bad>c", "b", "c"], &["worse"]), "a");
-        assert_eq!(run(&["a bad>END", "b"], &["bad"]), "a");
-        assert_eq!(run(&["a", "END", "b"], &[]), "a");
+        assert_eq!(run(&["a bad>c", "b", "c"], &["worse"]), "a!");
+        assert_eq!(run(&["a bad>END", "b"], &["bad"]), "a!");
+        assert_eq!(run(&["a", "b bad>END"], &["", "bad"]), "ab!", "END behind the last node, too");
+        assert_eq!(run(&["a", "b"], &["", "bad"]), "ab!");
+        assert_eq!(run(&["a", "END", "b"], &[]), "a!");
         assert_eq!(run(&["a >c", "b", "c"], &[""]), "ac", "success may jump too");
         assert_eq!(run(&["a", "b", "a as again", "c"], &[]), "abac");
         assert_eq!(run(&["a bad>again", "b", "a as again", "c"], &["bad"]), "aac");

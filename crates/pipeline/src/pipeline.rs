@@ -63,8 +63,9 @@ impl Pipeline {
         }
     }
 
-    /// Runs the flow. What the client gets is in the context then.
-    pub async fn run(&self, cx: &mut Context) {
+    /// Runs the flow. What the client gets is in the context then. `false` when it ended early: by `END`, or by a result that its
+    /// `jumpIf` does not name.
+    pub async fn run(&self, cx: &mut Context) -> bool {
         let mut at = 0;
         while let Some(filter) = self.flow.filter(at).and_then(|index| self.filters.get(index)) {
             let outcome = match filter.handle(cx) {
@@ -75,7 +76,11 @@ impl Pipeline {
                 Outcome::Next => "",
                 Outcome::Result(result) => result,
             };
-            at = self.flow.next(at, result);
+            match self.flow.next(at, result) {
+                Some(next) => at = next,
+                None => return false,
+            }
         }
+        self.flow.is_end(at)
     }
 }

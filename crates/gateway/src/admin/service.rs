@@ -137,6 +137,7 @@ impl Admin {
         let kinds = self.plane.kinds();
         let row = |kind: &'static str| {
             let (category, name, aliases): (_, _, &[&str]) = match kind {
+                "GlobalFilter" => ("BusinessController", "globalfilter", &["globalfilters"]),
                 "HTTPServer" => ("TrafficGate", "httpserver", &["httpservers", "hs"]),
                 "Pipeline" => ("Pipeline", "pipeline", &["pipelines", "pl"]),
                 other => {

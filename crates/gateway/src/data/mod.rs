@@ -6,14 +6,23 @@
 //! ```
 //! A request keeps the state it began with until it is answered; the last one to do so drops it.
 
+mod access;
+mod address;
+mod apply;
 mod background;
+mod compile;
+mod conditions;
+mod global;
+mod paths;
 mod permits;
 mod plane;
+mod rewrite;
 mod server;
 mod service;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub(crate) use permits::Permit;
 pub(crate) use server::Server;

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::Value;
 use tidegate_base::{Budget, Holder, Lease};
@@ -15,22 +15,25 @@ use tidegate_http::{
     conn::Presence,
     io::{Handle, SpawnError},
 };
-use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, Resolver, decode};
+use tidegate_pipeline::{Deps, Pipeline, Registry, Report, Resolver};
 
 use super::{
+    access::{self, Writer},
+    apply::{read_pipeline, read_server},
     background::Background,
-    permits::Permits,
-    server::{Compiled, Server},
+    compile::Compiled,
+    global::GlobalFilter,
+    server::Server,
     service::sweep,
-    spec::{HttpServerSpec, PipelineSpec},
 };
 use crate::{
     listener::Listener,
-    objects::{Given, ObjectStatus, Plane, Problem, Texts, Unread},
+    objects::{ObjectStatus, Plane, Problem, Texts},
 };
 
-const HTTP_SERVER: &str = "HTTPServer";
-const PIPELINE: &str = "Pipeline";
+pub(super) const HTTP_SERVER: &str = "HTTPServer";
+pub(super) const PIPELINE: &str = "Pipeline";
+pub(super) const GLOBAL_FILTER: &str = "GlobalFilter";
 
 /// Counters of one HTTPServer, summed over its threads, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,37 +57,40 @@ pub struct DataPlane {
 }
 
 pub(super) struct Inner {
-    handle: Handle,
-    registry: Registry,
-    deps: Deps,
-    state: Mutex<State>,
+    pub(super) handle: Handle,
+    pub(super) registry: Registry,
+    pub(super) deps: Deps,
+    pub(super) state: Mutex<State>,
     /// Threads that serve a listener, closed ones with connections included.
-    at_work: Presence,
+    pub(super) at_work: Presence,
+    /// Where requests are logged.
+    pub(super) log: OnceLock<Arc<Writer>>,
 }
 
 #[derive(Default)]
-struct State {
-    pipelines: BTreeMap<String, Arc<Pipeline>>,
-    servers: BTreeMap<String, Running>,
+pub(super) struct State {
+    pub(super) pipelines: BTreeMap<String, Arc<Pipeline>>,
+    pub(super) globals: BTreeMap<String, Arc<GlobalFilter>>,
+    pub(super) servers: BTreeMap<String, Running>,
     /// The newest spec of each object, whether it could be built or not.
-    specs: BTreeMap<String, Known>,
+    pub(super) specs: BTreeMap<String, Known>,
     /// Pays for what is built of each object.
-    leases: BTreeMap<String, Lease>,
+    pub(super) leases: BTreeMap<String, Lease>,
 }
 
 /// An object as it was given last, and how that ended.
-struct Known {
+pub(super) struct Known {
     /// None where it is to be tried again.
-    text: Option<Bytes>,
-    kind: String,
-    status: ObjectStatus,
+    pub(super) text: Option<Bytes>,
+    pub(super) kind: String,
+    pub(super) status: ObjectStatus,
 }
 
 /// An HTTPServer of which a spec could be built.
-struct Running {
-    server: Arc<Server>,
-    compiled: Compiled,
-    listener: Result<Listener, String>,
+pub(super) struct Running {
+    pub(super) server: Arc<Server>,
+    pub(super) compiled: Compiled,
+    pub(super) listener: Result<Listener, String>,
 }
 
 impl DataPlane {
@@ -100,9 +106,40 @@ impl DataPlane {
             io: Some(handle.clone()),
             ..Deps::new(budget, handle.count())
         };
-        let inner = Arc::new(Inner { handle, registry, deps, state: Mutex::default(), at_work: Presence::default() });
+        let inner = Arc::new(Inner {
+            handle,
+            registry,
+            deps,
+            state: Mutex::default(),
+            at_work: Presence::default(),
+            log: OnceLock::new(),
+        });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })
+    }
+
+    /// Has requests logged to `sink`, a line for each, by a thread that writes them together: at the latest after 2 s. To be
+    /// called before the first apply. Takes half a MiB of the budget.
+    ///
+    /// # Errors
+    /// When no memory is free for it, the system has no thread, or there is a log already.
+    pub fn log_access(&self, sink: impl Write + Send + 'static) -> std::io::Result<()> {
+        let lease = self.inner.deps.budget.try_lease(Holder::Gateway, access::BYTES);
+        let lease = lease.ok_or_else(|| std::io::Error::other("no memory is free for the access log"))?;
+        let writer = Arc::new(Writer::start(sink, lease)?);
+        self.inner.log.set(writer).map_err(|_| std::io::Error::other("there is an access log already"))
+    }
+
+    /// Waits until what has been logged is with the sink. Blocks: not for an I/O thread.
+    pub fn flush_access_log(&self) {
+        if let Some(writer) = self.inner.log.get() {
+            writer.flush();
+        }
+    }
+
+    /// Lines of the access log that found no room, since the start.
+    pub fn access_lines_dropped(&self) -> u64 {
+        self.inner.log.get().map_or(0, |writer| writer.dropped())
     }
 
     /// Where an HTTPServer listens.
@@ -158,7 +195,7 @@ fn count(server: &Server) -> Counters {
 
 impl Plane for DataPlane {
     fn kinds(&self) -> Vec<&'static str> {
-        vec![HTTP_SERVER, PIPELINE]
+        vec![GLOBAL_FILTER, HTTP_SERVER, PIPELINE]
     }
 
     fn filters(&self) -> Vec<&'static str> {
@@ -167,13 +204,12 @@ impl Plane for DataPlane {
 
     fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
         let mut report = Report::default();
+        // Checked without the means to register anything.
+        let deps = Deps { resolver: None, io: None, ..self.inner.deps.clone() };
         match kind {
             HTTP_SERVER => drop(read_server(spec, &mut report)),
-            PIPELINE => {
-                // Checked without the means to register anything.
-                let deps = Deps { resolver: None, io: None, ..self.inner.deps.clone() };
-                drop(read_pipeline(spec, &self.inner.registry, &deps, &mut report));
-            }
+            PIPELINE => drop(read_pipeline(spec, &self.inner.registry, &deps, &mut report)),
+            GLOBAL_FILTER => drop(GlobalFilter::read(spec, &self.inner.registry, &deps, &mut report)),
             _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
         }
         let problems = report.problems.iter().map(|problem| Problem::new(&problem.field, &problem.message));
@@ -192,19 +228,6 @@ impl Plane for DataPlane {
         self.inner.update_servers(&mut state, built);
         state.statuses()
     }
-}
-
-fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
-    let spec: HttpServerSpec = decode(spec, "", METADATA, report)?;
-    spec.check(report);
-    report.problems.is_empty().then(|| Compiled::new(&spec))
-}
-
-fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
-    let spec: PipelineSpec = decode(spec, "", METADATA, report)?;
-    spec.check(report);
-    let filters: Vec<Value> = spec.filters.into_iter().map(Value::Object).collect();
-    Pipeline::build(&spec.flow, &filters, &spec.resilience, registry, deps, report)
 }
 
 impl State {
@@ -226,146 +249,8 @@ impl State {
     }
 }
 
-/// What a build came to, besides the pipelines.
-struct Built {
-    servers: Vec<(String, Compiled)>,
-    /// Servers that are no more.
-    gone: Vec<String>,
-}
-
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Builds what is new or differs, and gives the servers among it. Pipelines are used once the servers are updated.
-    fn build(&self, state: &mut State, texts: &Texts) -> Built {
-        // What is known comes back as a whole at the end: after a panic in between everything is built again.
-        let mut before = std::mem::take(&mut state.specs);
-        let (mut known, mut servers) = (BTreeMap::new(), Vec::new());
-        for (name, text) in texts {
-            let old = before.remove(name);
-            let now = match old {
-                Some(same) if same.text.as_ref() == Some(text) => same,
-                old => self.build_one(state, &mut servers, name, text, old),
-            };
-            known.insert(name.clone(), now);
-        }
-        state.specs = known;
-        let State { pipelines, servers: running, specs, leases } = state;
-        let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
-        pipelines.retain(|name, _| is(name, PIPELINE));
-        let gone = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
-        leases.retain(|name, _| specs.contains_key(name));
-        Built { servers, gone }
-    }
-
-    fn build_one(
-        &self,
-        state: &mut State,
-        servers: &mut Vec<(String, Compiled)>,
-        name: &str,
-        text: &Bytes,
-        old: Option<Known>,
-    ) -> Known {
-        let mut report = Report::default();
-        let read = Given::read(name, text, &self.deps.budget).and_then(|given| {
-            let lease = self.deps.budget.try_lease(Holder::Gateway, given.built_bytes());
-            Ok((given, lease.ok_or(Unread::NoRoom)?))
-        });
-        let (kind, text) = match read {
-            Ok((given, lease)) => {
-                match given.kind.as_str() {
-                    PIPELINE => {
-                        if let Some(pipeline) = read_pipeline(&given.spec, &self.registry, &self.deps, &mut report) {
-                            state.pipelines.insert(name.to_owned(), Arc::new(pipeline));
-                        }
-                    }
-                    HTTP_SERVER => {
-                        let compiled = read_server(&given.spec, &mut report);
-                        servers.extend(compiled.map(|compiled| (name.to_owned(), compiled)));
-                    }
-                    kind => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
-                }
-                if report.problems.is_empty() {
-                    state.leases.insert(name.to_owned(), lease);
-                }
-                (given.kind, Some(text.clone()))
-            }
-            Err(unread) => {
-                report.problems.add("", unread.to_string());
-                let again = unread == Unread::NoRoom;
-                // What runs of it, if anything does, is of the kind that it was.
-                (old.map(|old| old.kind).unwrap_or_default(), (!again).then(|| text.clone()))
-            }
-        };
-        let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
-        let mut status = ObjectStatus { error, warnings: report.warnings, bytes: 0 };
-        status.shorten();
-        Known { text, kind, status }
-    }
-
-    /// Swaps the routes of every server, and moves listeners whose address has changed: all of them are closed before the
-    /// first is opened, so that ports can change hands.
-    fn update_servers(&self, state: &mut State, built: Built) {
-        for name in built.gone {
-            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
-                listener.close();
-            }
-        }
-        let mut opening = Vec::new();
-        for (name, compiled) in built.servers {
-            let Some(running) = state.servers.get_mut(&name) else {
-                let routes = compiled.join(&state.pipelines);
-                let permits = Permits::new(routes.settings.connections_max);
-                let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
-                let budget = self.deps.budget.clone();
-                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default() });
-                let listener = Err("is not open yet".to_owned());
-                state.servers.insert(name.clone(), Running { server, compiled, listener });
-                opening.push(name);
-                continue;
-            };
-            // A port that was chosen for it stays.
-            let moves = compiled.address != running.compiled.address;
-            running.compiled = compiled;
-            if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
-                listener.close();
-            }
-            if running.listener.is_err() {
-                opening.push(name);
-            }
-        }
-        // Pipelines may have changed under any of them.
-        for running in state.servers.values() {
-            running.server.swap(running.compiled.join(&state.pipelines));
-        }
-        for name in opening {
-            if let Some(running) = state.servers.get_mut(&name) {
-                self.open(running);
-            }
-        }
-    }
-
-    fn open(&self, running: &mut Running) {
-        let address = running.compiled.address;
-        running.listener = Listener::open(&self.handle, address, &running.server, &self.at_work)
-            .map_err(|error| format!("cannot listen on {address}: {error}"));
-        if let Err(error) = &running.listener {
-            tracing::warn!(server = running.server.name, error, "an HTTPServer is not open");
-        }
-    }
-
-    /// Tries again to open what could not be opened.
-    pub(super) fn retry(&self) {
-        // Whoever builds meanwhile may wait for the very thread that tries here, and opens listeners itself.
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
-            self.open(running);
-        }
     }
 }

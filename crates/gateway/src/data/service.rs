@@ -1,17 +1,28 @@
 //! A server on one I/O thread: from a request's head to its answer.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{OnceCell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, Cache};
 use tidegate_base::clock;
 use tidegate_http::{
     h1::{Exchange, Service, Shared},
-    message::{BodyError, Known, RequestHead, Response},
+    message::{BodyError, Headers, Known, Response},
 };
 use tidegate_pipeline::{Context, Locals};
 
-use super::server::{Routes, Server, Target};
-use crate::router::{Found, decode, encode};
+use super::{
+    address::real_ip,
+    conditions::Asked,
+    server::{Routes, Server, Target},
+    variables::{Source, Template},
+};
+use crate::router::{Captures, Found, decode, encode};
 
 thread_local! {
     static LOCALS: Rc<Locals> = Rc::default();
@@ -97,61 +108,132 @@ impl Worker {
 }
 
 impl Service for Worker {
-    async fn handle(&self, mut exchange: Exchange) -> Exchange {
+    async fn handle(&self, exchange: Exchange) -> Exchange {
         let held = self.held();
-        let routes = &*held.routes;
-        let (number, exact) = match route(routes, exchange.head()) {
-            Ok(found) => found,
-            Err(status) => return answer(exchange, Response::new(status)).await,
+        let mut entry = held.routes.access.as_ref().map(|access| access.begin(&exchange, &self.server.budget));
+        let (mut exchange, response, pipeline) = self.answer(&held.routes, exchange).await;
+        if let Some(entry) = &mut entry {
+            entry.answered(&response, pipeline);
+        }
+        // A client that went away needs no answer.
+        exchange.respond(response).await.ok();
+        if let Some(entry) = entry {
+            entry.finish(&exchange);
+        }
+        exchange
+    }
+}
+
+impl Worker {
+    /// Gives the answer, and the name of the pipeline that made it.
+    async fn answer<'a>(&self, routes: &'a Routes, mut exchange: Exchange) -> (Exchange, Response, Option<&'a str>) {
+        let (number, change) = match choose(routes, &exchange) {
+            Ok(chosen) => chosen,
+            Err(status) => return (exchange, Response::new(status), None),
         };
-        let (Some(target), Some(pipeline)) = (routes.targets.get(number), routes.pipelines.get(number)) else {
-            return answer(exchange, Response::new(404)).await;
+        let (Some(target), Some(Some(pipeline))) = (routes.targets.get(number), routes.pipelines.get(number)) else {
+            return (exchange, Response::new(503), None);
         };
-        let Some(pipeline) = pipeline else { return answer(exchange, Response::new(503)).await };
         if let Err(BodyError::TooLarge) = exchange.limit_body(target.body_bytes_max) {
-            return answer(exchange, Response::new(413)).await;
+            return (exchange, Response::new(413), None);
         }
-        prepare(&mut exchange, target, exact, routes.settings.forwarded_for);
+        if let Some(change) = change {
+            change.make(&mut exchange);
+        }
         let mut cx = Context::new(exchange, Rc::clone(&self.locals));
-        pipeline.run(&mut cx).await;
-        let (exchange, response) = cx.into_parts();
-        answer(exchange, response.unwrap_or_else(|| Response::new(503))).await
-    }
-}
-
-async fn answer(mut exchange: Exchange, response: Response) -> Exchange {
-    // A client that went away needs no answer.
-    exchange.respond(response).await.ok();
-    exchange
-}
-
-fn route(routes: &Routes, head: &RequestHead) -> Result<(usize, bool), u16> {
-    match routes.router.find(head.host(), &decode(head.path()), head.method) {
-        Found::Route { path, exact } => Ok((path, exact)),
-        Found::OtherMethods => Err(405),
-        Found::Nothing => Err(404),
-    }
-}
-
-/// Rewrites what the route says.
-fn prepare(exchange: &mut Exchange, target: &Target, exact: bool, forwarded_for: bool) {
-    if !target.rewrite.is_empty() {
-        let decoded = decode(exchange.head().path());
-        let rest = if exact { &[][..] } else { decoded.get(target.prefix.len()..).unwrap_or_default() };
-        let path = encode(&[target.rewrite.as_bytes(), rest].concat());
-        exchange.head_mut().set_path(&path);
-    }
-    if forwarded_for && exchange.peer().is_some() {
-        let ip = exchange.peer_text().to_owned();
-        let headers = &mut exchange.head_mut().headers;
-        match headers.text(Known::XForwardedFor) {
-            Some(list) if list.contains(&ip) => {}
-            Some(list) => {
-                let list = format!("{list},{ip}");
-                headers.set_known(Known::XForwardedFor, list.as_bytes());
+        match &routes.global {
+            None => {
+                pipeline.run(&mut cx).await;
             }
-            // None, or one that is no text.
-            None => headers.set_known(Known::XForwardedFor, ip.as_bytes()),
+            // Boxed, so that a request without one does not hold the room of its futures.
+            Some(global) => Box::pin(global.run(pipeline, &mut cx)).await,
         }
+        let (exchange, response) = cx.into_parts();
+        (exchange, response.unwrap_or_else(|| Response::new(503)), Some(&target.backend))
+    }
+}
+
+/// The number of the path that a request takes and what changes on the way, or the status that refuses it.
+fn choose(routes: &Routes, exchange: &Exchange) -> Result<(usize, Option<Change>), u16> {
+    let (head, settings) = (exchange.head(), &routes.settings);
+    let known = OnceCell::new();
+    let peer = || exchange.peer().map(|peer| peer.ip().to_canonical());
+    let client = || *known.get_or_init(|| real_ip(&head.headers, peer()));
+    if settings.ip_filter.as_ref().is_some_and(|filter| !filter.allows(client())) {
+        return Err(403);
+    }
+    let path = decode(head.path());
+    let mut asked = Asked { all: &routes.conditions, head, client: &client };
+    let (number, how, captures) = match routes.router.find(head.host(), &path, head.method, &mut asked) {
+        Found::Route { path, how, captures } => (path, how, captures),
+        Found::Nothing(misses) => return Err(misses.status()),
+    };
+    let Some(target) = routes.targets.get(number) else { return Err(404) };
+    if target.rewrite.is_none() && target.set_headers.is_empty() && !settings.forwarded_for {
+        return Ok((number, None));
+    }
+    let mut change = Change::default();
+    if !target.set_headers.is_empty() {
+        let captures = values(target, &path, &captures);
+        let source = Source { exchange, client: client(), path: &path, captures: &captures, wall: clock::wall() };
+        let fill = |(name, template): &(String, Template)| (name.clone(), template.fill(&source));
+        change.headers = target.set_headers.iter().map(fill).collect();
+    }
+    if let Some(rewrite) = &target.rewrite {
+        change.path = Some(encode(&rewrite.apply(&path, how, &captures).ok_or(414u16)?));
+    }
+    // Nobody whose address is not known is named.
+    change.forwarded_for = if settings.forwarded_for { client() } else { None };
+    Ok((number, Some(change)))
+}
+
+/// What the placeholders of the path, or the groups of its expression, stand for.
+fn values(target: &Target, path: &[u8], captures: &Captures) -> Vec<Vec<u8>> {
+    match target.groups.as_ref().and_then(|regexp| regexp.captures(path)) {
+        Some(groups) => {
+            groups.iter().map(|group| group.map(|group| group.as_bytes().to_vec()).unwrap_or_default()).collect()
+        }
+        None => captures.iter().map(|(start, end)| path.get(*start..*end).unwrap_or_default().to_vec()).collect(),
+    }
+}
+
+/// What changes of a request before its pipeline sees it.
+#[derive(Default)]
+struct Change {
+    headers: Vec<(String, Vec<u8>)>,
+    path: Option<Vec<u8>>,
+    forwarded_for: Option<IpAddr>,
+}
+
+impl Change {
+    fn make(self, exchange: &mut Exchange) {
+        let head = exchange.head_mut();
+        for (name, value) in &self.headers {
+            if value.is_empty() {
+                head.headers.remove(name);
+            } else {
+                head.headers.set(name, value);
+            }
+        }
+        if let Some(path) = self.path {
+            head.set_path(&path);
+        }
+        if let Some(address) = self.forwarded_for {
+            forwarded_for(&mut head.headers, address);
+        }
+    }
+}
+
+/// Adds the client to the list of those whom the request came through, unless it is in it.
+fn forwarded_for(headers: &mut Headers, address: IpAddr) {
+    let address = address.to_string();
+    match headers.text(Known::XForwardedFor) {
+        Some(list) if list.split(',').any(|member| member.trim() == address) => {}
+        Some(list) if !list.is_empty() => {
+            let list = format!("{list},{address}");
+            headers.set_known(Known::XForwardedFor, list.as_bytes());
+        }
+        // None, or one that is no text.
+        _ => headers.set_known(Known::XForwardedFor, address.as_bytes()),
     }
 }

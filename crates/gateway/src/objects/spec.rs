@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use crate::calendar::Moment;
 
 /// Owner of what users made. Objects of another owner change with that owner only.
 pub const DEFAULT_OWNER: &str = "user-api";
@@ -131,18 +132,7 @@ fn is_name(name: &str) -> bool {
 
 /// Time since 1970 as `2026-01-31T08:15:00Z`.
 fn rfc3339(wall: Duration) -> String {
-    let seconds = wall.as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days are counted from 1 March of year 0, so that the leap day ends a year; 400 years have 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    Moment::new(wall).date_time() + "Z"
 }
 
 #[cfg(test)]

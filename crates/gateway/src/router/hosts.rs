@@ -1,10 +1,13 @@
-//! Host patterns: exact, `*suffix`, `prefix*`, and any.
+//! Host patterns: exact, `*suffix`, `prefix*`, regular expressions, and any.
 
 use std::{borrow::Cow, collections::HashMap};
 
-use super::radix::Radix;
+use regex::bytes::Regex;
 
-/// Patterns, each with the number of what it stands for. Cases are the same.
+use super::{Host, radix::Radix};
+
+/// Patterns, each with the number of what it stands for. Cases are the same. What a host costs does not depend on how many
+/// patterns there are, but for regular expressions, which are tried one by one.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     any: Option<usize>,
@@ -12,12 +15,22 @@ pub(super) struct Hosts {
     prefixes: Radix<Option<usize>>,
     /// Suffixes, written backwards.
     suffixes: Radix<Option<usize>>,
+    regexps: Vec<(Regex, usize)>,
 }
 
 impl Hosts {
-    /// The number of `pattern`, which is `number` when the pattern is new. Empty, or `*`, is any host.
-    pub(super) fn insert(&mut self, pattern: &str, number: usize) -> usize {
-        let pattern = pattern.to_ascii_lowercase();
+    /// The number of `host`, which is `number` when the pattern is new. Empty, or `*`, is any host.
+    pub(super) fn insert(&mut self, host: &Host, number: usize) -> usize {
+        let pattern = match host {
+            Host::Text(pattern) => pattern.to_ascii_lowercase(),
+            Host::Regexp(regexp) => {
+                let same = self.regexps.iter().find(|(other, _)| other.as_str() == regexp.as_str());
+                return same.map(|(_, number)| *number).unwrap_or_else(|| {
+                    self.regexps.push((regexp.clone(), number));
+                    number
+                });
+            }
+        };
         if pattern.is_empty() || pattern == "*" {
             return *self.any.get_or_insert(number);
         }
@@ -35,6 +48,11 @@ impl Hosts {
     pub(super) fn find(&self, host: &[u8], mut see: impl FnMut(usize)) {
         if let Some(any) = self.any {
             see(any);
+        }
+        for (regexp, number) in &self.regexps {
+            if regexp.is_match(host) {
+                see(*number);
+            }
         }
         if self.exact.is_empty() && self.prefixes.is_empty() && self.suffixes.is_empty() {
             return;

@@ -1,150 +1,151 @@
-//! Which route a request takes. Pure.
+//! Which route a request takes. Pure: what the router itself does not know (addresses, headers, queries) it asks for.
 //!
-//! Rules are an ordered list, and the first that fits wins. Trying them in order costs as much as there are rules; instead
-//! each path stands in a hash (exact) or a radix tree (prefix) of its host, with its number in the list, and of the few
-//! candidates that a look-up finds the lowest number wins: 10,000 rules cost what 10 do.
-//!
-//! ```text
-//!   host ──► exact · suffix · prefix · any ──► up to a few tables
-//!   table ─► exact paths: hash          ─┐
-//!            prefixes: radix tree        ├─► candidates ─► lowest number whose methods fit
-//! ```
+//! Two kinds: [`Ordered`] takes the first path in the order of the spec, [`Trees`] the most specific one of a rule.
 
 mod hosts;
+mod ordered;
 mod path;
+mod pattern;
 mod radix;
+mod regexp;
 #[cfg(test)]
 mod tests;
+mod tree;
 
-use std::collections::HashMap;
-
+use regex::bytes::Regex;
 use tidegate_http::message::Method;
 
-use hosts::Hosts;
+pub(crate) use ordered::Ordered;
 pub(crate) use path::{decode, encode};
-use radix::Radix;
+pub(crate) use pattern::Pattern;
+pub(crate) use regexp::{compile, compile_host};
+pub(crate) use tree::Trees;
 
 /// A rule: hosts and the paths below them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rule {
-    /// Exact, or with one `*` at the start or the end; none stands for every host.
-    pub(crate) hosts: Vec<String>,
+    /// None stands for every host.
+    pub(crate) hosts: Vec<Host>,
+    /// It takes certain clients only: [`Conditions::rule`] knows which.
+    pub(crate) guarded: bool,
     pub(crate) paths: Vec<Path>,
 }
 
-/// A path of a rule. Of `exact` and `prefix` one is enough; with neither every path fits.
+#[derive(Debug, Clone)]
+pub(crate) enum Host {
+    /// Exact, or with one `*` at the start or the end.
+    Text(String),
+    Regexp(Regex),
+}
+
+/// A path of a rule.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Path {
+    /// Of `exact`, `prefix` and `regexp` one is enough; with none every path fits. For [`Ordered`].
     pub(crate) exact: String,
     pub(crate) prefix: String,
+    pub(crate) regexp: Option<Regex>,
+    /// For [`Trees`].
+    pub(crate) pattern: Pattern,
     /// Set of [`Method::bit`]; 0 stands for every method.
     pub(crate) methods: u16,
+    /// It has more conditions: [`Conditions::path`] knows them.
+    pub(crate) conditional: bool,
 }
+
+impl Rule {
+    fn hosts(&self) -> Vec<Host> {
+        if self.hosts.is_empty() { vec![Host::Text(String::new())] } else { self.hosts.clone() }
+    }
+}
+
+impl Path {
+    const fn methods(&self) -> u16 {
+        if self.methods == 0 { u16::MAX } else { self.methods }
+    }
+}
+
+/// What of a path fitted. In the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum How {
+    Exact,
+    /// Its prefix, or it fits every path.
+    Prefix,
+    Regexp,
+    /// What the captures are of.
+    Pattern,
+}
+
+/// Places in the path, one for each placeholder of a pattern.
+pub(crate) type Captures = Vec<(usize, usize)>;
 
 /// Where a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Number of the path, counted over all rules; and whether its exact path fitted, and not its prefix.
+    /// Number of the path, counted over all rules.
     Route {
         path: usize,
-        exact: bool,
+        how: How,
+        captures: Captures,
     },
-    /// Paths fit, but none for this method.
-    OtherMethods,
-    Nothing,
+    Nothing(Misses),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    number: u32,
-    methods: u16,
-    exact: bool,
+/// What a request would have needed beside its path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Misses {
+    /// Another address.
+    pub(crate) ip: bool,
+    /// Another header or query.
+    pub(crate) condition: bool,
+    pub(crate) method: bool,
 }
 
-/// Candidates with one key, by number, each with a method that none before it has.
-type Candidates = Vec<Candidate>;
-
-#[derive(Debug, Default)]
-struct Table {
-    exact: HashMap<Box<[u8]>, Candidates>,
-    prefixes: Radix<Candidates>,
+/// The answer of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Fits,
+    /// A header or a query does not.
+    Condition,
+    Ip,
 }
 
-/// The compiled rules.
-#[derive(Debug, Default)]
-pub(crate) struct Router {
-    hosts: Hosts,
-    tables: Vec<Table>,
+/// What the router asks about the request at hand, of rules and paths that say that they have such conditions.
+pub(crate) trait Conditions {
+    /// Whether a rule takes the client.
+    fn rule(&mut self, rule: usize) -> bool;
+    fn path(&mut self, path: usize) -> Verdict;
 }
 
-impl Router {
-    pub(crate) fn new(rules: &[Rule]) -> Self {
-        let mut router = Self::default();
-        let mut number = 0;
-        for rule in rules {
-            let any = [String::new()];
-            let hosts = if rule.hosts.is_empty() { &any[..] } else { &rule.hosts[..] };
-            for (offset, path) in (0u32..).zip(&rule.paths) {
-                let methods = if path.methods == 0 { u16::MAX } else { path.methods };
-                let candidate = |exact| Candidate { number: number + offset, methods, exact };
-                for host in hosts {
-                    let table = router.table(host);
-                    if !path.exact.is_empty() {
-                        let entry = table.exact.entry(path.exact.as_bytes().into()).or_default();
-                        add(entry, candidate(true));
-                    }
-                    if !path.prefix.is_empty() || path.exact.is_empty() {
-                        add(table.prefixes.entry(path.prefix.as_bytes()), candidate(false));
-                    }
-                }
-            }
-            number += u32::try_from(rule.paths.len()).unwrap_or(u32::MAX);
-        }
-        router
-    }
-
-    fn table(&mut self, host: &str) -> &mut Table {
-        let next = self.tables.len();
-        let index = self.hosts.insert(host, next);
-        if index == next {
-            self.tables.push(Table::default());
-        }
-        &mut self.tables[index]
-    }
-
-    /// `host` without its port, in any case; `path` with its escapes decoded.
-    pub(crate) fn find(&self, host: &[u8], path: &[u8], method: Method) -> Found {
-        let mut best: Option<Candidate> = None;
-        let mut path_fits = false;
-        let mut look = |candidates: &Candidates| {
-            path_fits |= !candidates.is_empty();
-            let limit = best.map_or(u32::MAX, |best| best.number);
-            // A path whose exact text and prefix both fit is one path, and as in the list exact is tried first.
-            let better =
-                |candidate: &&Candidate| candidate.number < limit || (candidate.number == limit && candidate.exact);
-            if let Some(found) = candidates.iter().take_while(better).find(|it| it.methods & method.bit() != 0) {
-                best = Some(*found);
-            }
-        };
-        self.hosts.find(host, |index| {
-            let Some(table) = self.tables.get(index) else { return };
-            if let Some(candidates) = table.exact.get(path) {
-                look(candidates);
-            }
-            table.prefixes.walk(path, &mut look);
-        });
-        match best {
-            Some(best) => Found::Route { path: best.number as usize, exact: best.exact },
-            None if path_fits => Found::OtherMethods,
-            None => Found::Nothing,
+impl Misses {
+    /// The status that says so.
+    pub(crate) const fn status(self) -> u16 {
+        match self {
+            Self { ip: true, .. } => 403,
+            Self { condition: true, .. } => 400,
+            Self { method: true, .. } => 405,
+            Self { .. } => 404,
         }
     }
-}
 
-/// Adds a candidate whose number is the highest so far, unless those before it take all its methods.
-fn add(candidates: &mut Candidates, new: Candidate) {
-    let taken = candidates.iter().fold(0, |taken, candidate| taken | candidate.methods);
-    if new.methods & !taken != 0 {
-        candidates.push(new);
+    /// Whether a path takes the request; else it is noted what it would need.
+    fn check(
+        &mut self,
+        methods: u16,
+        conditional: bool,
+        number: u32,
+        method: Method,
+        conditions: &mut impl Conditions,
+    ) -> bool {
+        if methods & method.bit() == 0 {
+            self.method = true;
+            return false;
+        }
+        match if conditional { conditions.path(number as usize) } else { Verdict::Fits } {
+            Verdict::Fits => return true,
+            Verdict::Condition => self.condition = true,
+            Verdict::Ip => self.ip = true,
+        }
+        false
     }
 }

@@ -37,7 +37,7 @@ impl<T> Radix<T> {
     }
 
     /// Gives `see` the value of every key that `text` begins with, the shortest first.
-    pub(super) fn walk(&self, text: &[u8], mut see: impl FnMut(&T)) {
+    pub(super) fn walk<'a>(&'a self, text: &[u8], mut see: impl FnMut(&'a T)) {
         let (mut at, mut rest) = (0, text);
         loop {
             let node = &self.nodes[at];

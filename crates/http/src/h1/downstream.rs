@@ -53,7 +53,9 @@ pub(crate) struct Downstream {
     pub(crate) expect: Expect,
     pub(crate) streamed: Streamed,
     /// Body bytes taken from the wire, and how many may be.
-    received: u64,
+    pub(crate) received: u64,
+    /// Bytes of the answer that the socket has taken.
+    pub(crate) written: u64,
     pub(crate) limit: u64,
     /// When the body was first waited for, and when the wait at hand began.
     waited_since: Option<Instant>,
@@ -94,6 +96,7 @@ impl Downstream {
             expect: Expect::No,
             streamed: Streamed::Not,
             received: 0,
+            written: 0,
             limit: u64::MAX,
             waited_since: None,
             pause_since: None,
@@ -111,7 +114,7 @@ impl Downstream {
         self.expect = if expects_continue && self.rx.bytes.is_empty() { Expect::Waiting } else { Expect::No };
         self.streamed = Streamed::Not;
         self.limit = limit;
-        self.received = 0;
+        (self.received, self.written) = (0, 0);
         (self.waited_since, self.pause_since) = (None, None);
         self.scanner = Scanner::default();
     }

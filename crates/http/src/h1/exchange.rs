@@ -98,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) buffered: Option<(Bytes, Lease)>,
     /// The client asked for a head only, whatever the method was changed to.
     pub(crate) head_only: bool,
+    /// Bytes of the head as it came.
+    pub(crate) head_bytes: usize,
     pub(crate) keep_alive: bool,
     pub(crate) answered: bool,
     /// The answer broke off, and only a reset tells it from a whole one.
@@ -145,6 +147,16 @@ impl Exchange {
             (None, Decoder::Length(bytes)) => Length::Known(bytes),
             (None, _) => Length::Unknown,
         }
+    }
+
+    /// Bytes of the request so far: its head, and its body without framing.
+    pub fn received_bytes(&self) -> u64 {
+        self.inner.head_bytes as u64 + self.inner.down.received
+    }
+
+    /// Bytes of the answer so far, as they were written to the socket.
+    pub fn sent_bytes(&self) -> u64 {
+        self.inner.down.written
     }
 
     /// Sets the most bytes of this request's body; `None`: no limit.

@@ -46,12 +46,14 @@ pub(crate) struct Relay {
     post: &'static [u8],
     framing: Framing,
     ended: bool,
+    /// Bytes that the receiver has taken.
+    pub(crate) written: u64,
 }
 
 impl Relay {
     /// `pre` is what goes first: the head.
     pub(crate) const fn new(pre: BytesMut, framing: Framing) -> Self {
-        Self { pre, data: 0, behind: 0, post: b"", framing, ended: false }
+        Self { pre, data: 0, behind: 0, post: b"", framing, ended: false, written: 0 }
     }
 
     pub(crate) fn pending(&self) -> bool {
@@ -142,6 +144,7 @@ impl Relay {
                 }
             }
             let mut written = ready!(sink.poll_write(cx, &parts[..count]))?;
+            self.written += written as u64;
             let pre = written.min(self.pre.len());
             self.pre.advance(pre);
             written -= pre;

@@ -96,6 +96,7 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
         Body::Upstream(mut call) => {
             let mut relay = Relay::new(tx, framing);
             let sent = relay_answer(&mut inner.down, &mut relay, &mut call).await;
+            inner.down.written += relay.written;
             inner.tx = relay.pre;
             inner.up_rx = call.finish();
             // The answer was complete before the upload was.
@@ -182,6 +183,7 @@ async fn write_all(inner: &mut Inner, mut head: BytesMut, mut body: Bytes) -> Re
             };
             match down.socket.poll_write(cx, parts) {
                 Poll::Ready(Ok(written)) => {
+                    down.written += written as u64;
                     let first = written.min(head.len());
                     head.advance(first);
                     body.advance(written - first);

@@ -68,6 +68,7 @@ pub async fn serve<S: Service>(
             peer,
             buffered: None,
             head_only: false,
+            head_bytes: 0,
             keep_alive: true,
             answered: false,
             cut: false,
@@ -155,6 +156,7 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> Option<(Exch
             Ok(framing) => framing,
             Err(error) => return Some((reject(exchange, error.status(), &error.to_string()).await, Next::Close)),
         };
+        inner.head_bytes = end - start;
         let limit = inner.down.shared.config.body_bytes_max;
         inner.down.begin_body(framing.decoder, framing.expects_continue, limit);
         (inner.keep_alive, inner.answered, inner.cut) = (framing.keep_alive, false, false);

@@ -83,6 +83,20 @@ impl RequestHead {
         self.headers.set_known(Known::Host, authority);
     }
 
+    /// Scheme of an absolute target: `http` or `https`.
+    pub fn scheme(&self) -> Option<&'static str> {
+        if self.authority_at.len == 0 {
+            return None;
+        }
+        let before = self.headers.raw().get(..self.authority_at.start as usize)?;
+        let ends =
+            |end: &[u8]| before.len() >= end.len() && before[before.len() - end.len()..].eq_ignore_ascii_case(end);
+        [("http", &b" http://"[..]), ("https", b" https://")]
+            .into_iter()
+            .find(|(_, end)| ends(end))
+            .map(|(name, _)| name)
+    }
+
     /// Replaces the path; blanks and controls in it become percent-encoded.
     pub fn set_path(&mut self, path: &[u8]) {
         let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };

@@ -187,14 +187,13 @@ fn validation_finds_every_problem_and_builds_nothing() {
         fields("HTTPServer", server),
         [
             "https",
-            "ipFilter",
             "maxConnections",
             "address",
             "rules[0].host",
-            "rules[0].paths[0].headers",
             "rules[0].paths[0].path",
             "rules[0].paths[0].methods[0]",
             "rules[0].paths[0].backend",
+            "rules[0].paths[0].headers[0]",
         ]
     );
     let pipeline = json!({

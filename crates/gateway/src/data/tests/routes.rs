@@ -73,7 +73,14 @@ fn paths_are_rewritten_and_clients_are_named() {
         ("/api/a%20b%2Fc", "", "GET /v1/a%20b/c HTTP/1.1 x-forwarded-for: 127.0.0.1"),
         ("/same%2F?x#", "", ""),
         ("/same%2F?x", "", "GET /same%2F?x HTTP/1.1 x-forwarded-for: 127.0.0.1"),
-        ("/", "X-Forwarded-For: 1.2.3.4\r\n", "GET / HTTP/1.1 x-forwarded-for: 1.2.3.4,127.0.0.1"),
+        ("/", "X-Forwarded-For: 1.2.3.4\r\n", "GET / HTTP/1.1 x-forwarded-for: 1.2.3.4"),
+        ("/", "X-Forwarded-For: 10.0.0.1\r\n", "GET / HTTP/1.1 x-forwarded-for: 10.0.0.1"),
+        ("/", "X-Real-Ip: 5.6.7.8\r\n", "GET / HTTP/1.1 x-forwarded-for: 5.6.7.8"),
+        (
+            "/",
+            "X-Forwarded-For: 10.0.0.1\r\nX-Real-Ip: 5.6.7.8\r\n",
+            "GET / HTTP/1.1 x-forwarded-for: 10.0.0.1,5.6.7.8",
+        ),
         ("/", "X-Forwarded-For: 127.0.0.1\r\n", "GET / HTTP/1.1 x-forwarded-for: 127.0.0.1"),
     ] {
         let answer = gateway.ask(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{header}Connection: close\r\n\r\n"));

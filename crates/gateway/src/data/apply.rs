@@ -1,0 +1,189 @@
+//! From texts of objects to what runs.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, TryLockError},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use serde_json::Value;
+use tidegate_base::Holder;
+use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, decode};
+
+use super::{
+    compile::{Compiled, Parts},
+    global::{self, GlobalFilter},
+    permits::Permits,
+    plane::{GLOBAL_FILTER, HTTP_SERVER, Inner, Known, PIPELINE, Running, State},
+    server::Server,
+    spec::{HttpServerSpec, PipelineSpec},
+};
+use crate::{
+    listener::Listener,
+    objects::{Given, ObjectStatus, Texts, Unread},
+};
+
+pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
+    let spec: HttpServerSpec = decode(spec, "", METADATA, report)?;
+    Compiled::new(&spec, report)
+}
+
+pub(super) fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
+    let spec: PipelineSpec = decode(spec, "", METADATA, report)?;
+    global::build(spec, registry, deps, report)
+}
+
+/// What a build came to, besides the pipelines.
+pub(super) struct Built {
+    servers: Vec<(String, Compiled)>,
+    /// Servers that are no more.
+    gone: Vec<String>,
+}
+
+impl Inner {
+    /// Builds what is new or differs, and gives the servers among it. Pipelines are used once the servers are updated.
+    pub(super) fn build(&self, state: &mut State, texts: &Texts) -> Built {
+        // What is known comes back as a whole at the end: after a panic in between everything is built again.
+        let mut before = std::mem::take(&mut state.specs);
+        let (mut known, mut servers) = (BTreeMap::new(), Vec::new());
+        for (name, text) in texts {
+            let old = before.remove(name);
+            let now = match old {
+                Some(same) if same.text.as_ref() == Some(text) => same,
+                old => self.build_one(state, &mut servers, name, text, old),
+            };
+            known.insert(name.clone(), now);
+        }
+        state.specs = known;
+        let State { pipelines, globals, servers: running, specs, leases, .. } = state;
+        let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
+        pipelines.retain(|name, _| is(name, PIPELINE));
+        globals.retain(|name, _| is(name, GLOBAL_FILTER));
+        let gone = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
+        leases.retain(|name, _| specs.contains_key(name));
+        Built { servers, gone }
+    }
+
+    fn build_one(
+        &self,
+        state: &mut State,
+        servers: &mut Vec<(String, Compiled)>,
+        name: &str,
+        text: &Bytes,
+        old: Option<Known>,
+    ) -> Known {
+        let mut report = Report::default();
+        let read = Given::read(name, text, &self.deps.budget).and_then(|given| {
+            let lease = self.deps.budget.try_lease(Holder::Gateway, given.built_bytes());
+            Ok((given, lease.ok_or(Unread::NoRoom)?))
+        });
+        let mut again = false;
+        let (kind, text) = match read {
+            Ok((given, mut lease)) => {
+                let (registry, deps) = (&self.registry, &self.deps);
+                match given.kind.as_str() {
+                    PIPELINE => {
+                        let pipeline = read_pipeline(&given.spec, registry, deps, &mut report);
+                        state.pipelines.extend(pipeline.map(|pipeline| (name.to_owned(), Arc::new(pipeline))));
+                    }
+                    GLOBAL_FILTER => {
+                        let global = GlobalFilter::read(&given.spec, registry, deps, &mut report);
+                        state.globals.extend(global.map(|global| (name.to_owned(), Arc::new(global))));
+                    }
+                    HTTP_SERVER => match read_server(&given.spec, &mut report) {
+                        Some(compiled) if lease.try_grow(compiled.regexp_bytes()) => {
+                            servers.push((name.to_owned(), compiled));
+                        }
+                        Some(_) => {
+                            again = true;
+                            report.problems.add("", Unread::NoRoom.to_string());
+                        }
+                        None => {}
+                    },
+                    kind => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
+                }
+                if report.problems.is_empty() {
+                    state.leases.insert(name.to_owned(), lease);
+                }
+                (given.kind, (!again).then(|| text.clone()))
+            }
+            Err(unread) => {
+                report.problems.add("", unread.to_string());
+                again = unread == Unread::NoRoom;
+                // What runs of it, if anything does, is of the kind that it was.
+                (old.map(|old| old.kind).unwrap_or_default(), (!again).then(|| text.clone()))
+            }
+        };
+        let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
+        let mut status = ObjectStatus { error, warnings: report.warnings, bytes: 0 };
+        status.shorten();
+        Known { text, kind, status }
+    }
+
+    /// Swaps the routes of every server, and moves listeners whose address has changed: all of them are closed before the
+    /// first is opened, so that ports can change hands.
+    pub(super) fn update_servers(&self, state: &mut State, built: Built) {
+        for name in built.gone {
+            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
+                listener.close();
+            }
+        }
+        let mut opening = Vec::new();
+        let State { servers, pipelines, globals, .. } = state;
+        let parts = Parts { pipelines, globals, log: self.log.get() };
+        for (name, compiled) in built.servers {
+            let Some(running) = servers.get_mut(&name) else {
+                let routes = compiled.join(&parts);
+                let permits = Permits::new(routes.settings.connections_max);
+                let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
+                let budget = self.deps.budget.clone();
+                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default() });
+                let listener = Err("is not open yet".to_owned());
+                servers.insert(name.clone(), Running { server, compiled, listener });
+                opening.push(name);
+                continue;
+            };
+            // A port that was chosen for it stays.
+            let moves = compiled.address != running.compiled.address;
+            running.compiled = compiled;
+            if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
+                listener.close();
+            }
+            if running.listener.is_err() {
+                opening.push(name);
+            }
+        }
+        // Pipelines may have changed under any of them.
+        for running in servers.values() {
+            running.server.swap(running.compiled.join(&parts));
+        }
+        for name in opening {
+            if let Some(running) = servers.get_mut(&name) {
+                self.open(running);
+            }
+        }
+    }
+
+    fn open(&self, running: &mut Running) {
+        let address = running.compiled.address;
+        running.listener = Listener::open(&self.handle, address, &running.server, &self.at_work)
+            .map_err(|error| format!("cannot listen on {address}: {error}"));
+        if let Err(error) = &running.listener {
+            tracing::warn!(server = running.server.name, error, "an HTTPServer is not open");
+        }
+    }
+
+    /// Tries again to open what could not be opened.
+    pub(super) fn retry(&self) {
+        // Whoever builds meanwhile may wait for the very thread that tries here, and opens listeners itself.
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
+            self.open(running);
+        }
+    }
+}

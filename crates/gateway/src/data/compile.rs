@@ -1,0 +1,121 @@
+//! From the spec of a server to what its threads use.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tidegate_base::Holder;
+use tidegate_http::h1::Config;
+use tidegate_pipeline::{Pipeline, Report};
+
+use super::{
+    access::{Access, Format, Writer},
+    address::IpFilter,
+    conditions::AllConditions,
+    global::GlobalFilter,
+    paths::{Paths, REGEXP_BYTES},
+    server::{Router, Routes, Settings, Target},
+    spec::HttpServerSpec,
+};
+use crate::router::{Ordered, Trees};
+
+/// Most bytes of a request's body unless a spec says otherwise.
+const BODY_BYTES_MAX: u64 = 4 << 20;
+
+/// A spec, compiled: all of it but the pipelines.
+pub(crate) struct Compiled {
+    pub(crate) address: SocketAddr,
+    router: Arc<Router>,
+    conditions: Arc<AllConditions>,
+    targets: Arc<[Target]>,
+    settings: Arc<Settings>,
+    global: String,
+    format: Arc<Format>,
+    regexps: usize,
+}
+
+/// What there is for servers to refer to.
+pub(crate) struct Parts<'a> {
+    pub(crate) pipelines: &'a BTreeMap<String, Arc<Pipeline>>,
+    pub(crate) globals: &'a BTreeMap<String, Arc<GlobalFilter>>,
+    pub(crate) log: Option<&'a Arc<Writer>>,
+}
+
+impl Compiled {
+    /// `None` when the report has problems.
+    pub(crate) fn new(spec: &HttpServerSpec, report: &mut Report) -> Option<Self> {
+        spec.check(report);
+        let of_server = body_limit(spec.client_max_body_size).unwrap_or(Some(BODY_BYTES_MAX));
+        let paths = Paths::new(spec, of_server, report);
+        let ip_filter = spec.ip_filter.as_ref().map(|spec| IpFilter::new(spec, "ipFilter", &mut report.problems));
+        let unknown = |name: &str| report.warn("accessLogFormat", &format!("{{{{{name}}}}} stands for nothing"));
+        let format = Arc::new(Format::new(&spec.access_log_format, unknown));
+        if !report.problems.is_empty() {
+            return None;
+        }
+        // A dual-stack socket where none is named, as the reference has it.
+        let ip = spec.address.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let connection = Config {
+            holder: Holder::Gateway,
+            idle_timeout: spec.keep_alive_timeout.0.min(Duration::from_secs(24 * 3600)),
+            keep_alive: spec.keep_alive,
+            body_bytes_max: of_server.unwrap_or(u64::MAX),
+            ..Config::default()
+        };
+        let router = match spec.is_tree() {
+            true => Router::Trees(Trees::new(&paths.rules)),
+            false => Router::Ordered(Ordered::new(&paths.rules)),
+        };
+        Some(Self {
+            address: SocketAddr::new(ip, spec.port),
+            router: Arc::new(router),
+            conditions: Arc::new(paths.conditions),
+            targets: paths.targets.into(),
+            settings: Arc::new(Settings {
+                connection,
+                connections_max: usize::try_from(spec.max_connections).unwrap_or(usize::MAX),
+                forwarded_for: spec.x_forwarded_for,
+                ip_filter,
+            }),
+            global: spec.global_filter.clone(),
+            format,
+            regexps: paths.regexps,
+        })
+    }
+
+    /// What its regular expressions take, beside what the rest of it does.
+    pub(crate) const fn regexp_bytes(&self) -> u64 {
+        self.regexps as u64 * REGEXP_BYTES
+    }
+
+    /// Joins it with what there is of what it names.
+    pub(crate) fn join(&self, parts: &Parts<'_>) -> Routes {
+        let access = |writer: &Arc<Writer>| Access { format: Arc::clone(&self.format), writer: Arc::clone(writer) };
+        Routes {
+            router: Arc::clone(&self.router),
+            conditions: Arc::clone(&self.conditions),
+            targets: Arc::clone(&self.targets),
+            pipelines: self.targets.iter().map(|target| parts.pipelines.get(&target.backend).cloned()).collect(),
+            settings: Arc::clone(&self.settings),
+            global: parts.globals.get(&self.global).cloned(),
+            access: parts.log.map(access),
+        }
+    }
+
+    /// Names of pipelines that do not exist.
+    pub(crate) fn missing(&self, pipelines: &BTreeMap<String, Arc<Pipeline>>) -> Vec<String> {
+        let missing = self.targets.iter().filter(|target| !pipelines.contains_key(&target.backend));
+        let mut names: Vec<String> = missing.map(|target| target.backend.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// `None`: the spec says nothing. `Some(None)`: no limit.
+pub(super) fn body_limit(size: i64) -> Option<Option<u64>> {
+    (size != 0).then(|| u64::try_from(size).ok())
+}

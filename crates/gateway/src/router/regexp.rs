@@ -1,0 +1,178 @@
+//! Regular expressions in the syntax of RE2, as specs write them.
+//!
+//! The engine is the crate `regex`, which never backtracks either. Where the two languages differ, RE2 is meant: `\d`, `\w`,
+//! `\s` and `\b` know ASCII only, `[`, `&` and `~` inside a class stand for themselves, and `\Q…\E` quotes.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Most bytes of a compiled expression, and of what the engine caches of it for a thread.
+const SIZE_MAX: usize = 256 << 10;
+/// Longest text of an expression.
+const TEXT_MAX: usize = 4 << 10;
+
+/// Compiles `text`, which is searched for anywhere unless it has anchors.
+pub(crate) fn compile(text: &str) -> Result<Regex, String> {
+    build(text, false)
+}
+
+/// As [`compile`], for hosts, which have no case.
+pub(crate) fn compile_host(text: &str) -> Result<Regex, String> {
+    build(text, true)
+}
+
+fn build(text: &str, any_case: bool) -> Result<Regex, String> {
+    if text.len() > TEXT_MAX {
+        return Err(format!("is longer than {TEXT_MAX} bytes"));
+    }
+    let mut builder = RegexBuilder::new(&translate(text));
+    builder.case_insensitive(any_case).size_limit(SIZE_MAX).dfa_size_limit(SIZE_MAX).nest_limit(50);
+    builder.build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => format!("needs more than {} KiB when compiled", SIZE_MAX >> 10),
+        // The last line says what is wrong; those before it draw where.
+        other => {
+            let told = other.to_string();
+            format!("is no regular expression: {}", told.lines().last().unwrap_or_default().trim())
+        }
+    })
+}
+
+/// The same expression in the syntax of the engine.
+fn translate(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    let mut class = Class::Outside;
+    while let Some(c) = chars.next() {
+        let inside = class != Class::Outside;
+        match c {
+            '\\' => match chars.next() {
+                Some('Q') if !inside => quote(&mut chars, &mut out),
+                Some(escaped) => escape(escaped, inside, &mut out),
+                None => out.push('\\'),
+            },
+            '[' if !inside => {
+                out.push('[');
+                if chars.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+                class = Class::First;
+                continue;
+            }
+            '[' if chars.peek() == Some(&':') => {
+                // [:name:] is the same in both; without an end it is a bracket like any other.
+                let name: String = chars.clone().skip(1).take_while(|c| c.is_ascii_alphabetic() || *c == '^').collect();
+                if text_follows(&chars, &format!(":{name}:]")) {
+                    out.push_str(&format!("[:{name}:]"));
+                    chars.by_ref().take(name.len() + 3).for_each(drop);
+                } else {
+                    out.push_str("\\[");
+                }
+            }
+            '[' | '&' | '~' if inside => {
+                out.push('\\');
+                out.push(c);
+            }
+            ']' if class == Class::First => out.push_str("\\]"),
+            ']' if inside => {
+                out.push(']');
+                class = Class::Outside;
+                continue;
+            }
+            _ => out.push(c),
+        }
+        if inside {
+            class = Class::Later;
+        }
+    }
+    out
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Outside,
+    /// At its first member, which may be a `]`.
+    First,
+    Later,
+}
+
+fn text_follows(chars: &std::iter::Peekable<std::str::Chars<'_>>, text: &str) -> bool {
+    let mut chars = chars.clone();
+    text.chars().all(|c| chars.next() == Some(c))
+}
+
+/// Takes the text up to `\E` as it stands.
+fn quote(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+    let mut quoted = String::new();
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.next_if_eq(&'E').is_some() {
+            break;
+        }
+        quoted.push(c);
+    }
+    out.push_str(&regex::escape(&quoted));
+}
+
+fn escape(escaped: char, inside: bool, out: &mut String) {
+    let (members, negated) = match escaped {
+        'd' => ("0-9", false),
+        'D' => ("0-9", true),
+        'w' => ("0-9A-Za-z_", false),
+        'W' => ("0-9A-Za-z_", true),
+        's' => ("\\t\\n\\f\\r ", false),
+        'S' => ("\\t\\n\\f\\r ", true),
+        'b' | 'B' if !inside => {
+            out.extend(["(?-u:\\", &escaped.to_string(), ")"]);
+            return;
+        }
+        other => {
+            out.push('\\');
+            out.push(other);
+            return;
+        }
+    };
+    out.extend(match (inside, negated) {
+        (true, false) => ["", members, ""],
+        (_, true) => ["[^", members, "]"],
+        (false, false) => ["[", members, "]"],
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_mean_what_they_mean_in_re2() {
+        for (text, matching, other) in [
+            ("^/a/[0-9]+$", "/a/12", "/a/1x"),
+            ("b.d", "abcde", "bd"),
+            (r"^\d$", "7", "٣"),
+            (r"^[\d-]+$", "1-2", "a"),
+            (r"^[^\d]$", "a", "1"),
+            (r"^[\D]$", "a", "1"),
+            (r"^\w\W\s\S$", "a- b", "éa b"),
+            (r"\bab\b", "x ab y", "xab"),
+            ("^[[a]+$", "[a", "b"),
+            ("^[a&&b]$", "&", "c"),
+            ("^[]a]$", "]", "b"),
+            ("^[^]a]$", "b", "]"),
+            ("^[[:alpha:]_]$", "_", "1"),
+            (r"^\Qa.b\E.$", "a.bc", "axbc"),
+            (r"^a\.b\\$", r"a.b\", "a.b"),
+            ("^.$", "é", "ab"),
+            ("(?i)^AB$", "ab", "b"),
+            ("^(?P<x>a)$", "a", "b"),
+        ] {
+            let regexp = compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert!(regexp.is_match(matching.as_bytes()), "{text} fits {matching}");
+            assert!(!regexp.is_match(other.as_bytes()), "{text} does not fit {other}");
+        }
+        assert!(compile_host("^A\\.test$").unwrap().is_match(b"a.TEST"));
+    }
+
+    #[test]
+    fn what_is_wrong_or_too_large_is_refused() {
+        for text in ["(", "[", "a**?{", "\\", "(?=a)", "(a){1000}{1000}", "\\p{L}{1000}", &"a".repeat(TEXT_MAX + 1)] {
+            assert!(compile(text).is_err(), "{text}");
+        }
+    }
+}
