@@ -3,6 +3,7 @@
 //! Knows neither keys nor HTTP, starts no thread, holds no file.
 
 mod budget;
+mod calendar;
 pub mod clock;
 mod limits;
 mod payload;
@@ -12,6 +13,7 @@ mod size;
 mod varint;
 
 pub use budget::{Budget, Holder, HolderUsage, Lease};
+pub use calendar::Moment;
 pub use limits::{Limits, LimitsError, Profile};
 pub use payload::Payload;
 pub use position::{LogIndex, LogPosition, Term};

@@ -7,7 +7,6 @@
 //! ```
 
 pub mod admin;
-mod calendar;
 pub mod data;
 mod listener;
 pub mod objects;

@@ -13,7 +13,8 @@ use hmac::{Hmac, Mac};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::Sha256;
-use tidegate_http::message::{Headers, RequestHead, http_date};
+use tidegate_base::Moment;
+use tidegate_http::message::{Headers, RequestHead};
 use tidegate_pipeline::{GoDuration, Problems};
 
 use super::hash::murmur3;
@@ -125,7 +126,7 @@ impl Sticky {
             }),
         };
         if set {
-            let (name, expires) = (&self.own_cookie, http_date((now + self.lifetime).as_secs()));
+            let (name, expires) = (&self.own_cookie, Moment::new(now + self.lifetime).http());
             let value = sign(key.to_le_bytes(), url);
             answer.append("Set-Cookie", format!("{name}={value}; Expires={expires}").as_bytes());
         }

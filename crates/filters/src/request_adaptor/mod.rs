@@ -44,7 +44,7 @@ pub struct Config {
     template: String,
 }
 
-/// Changes method, path, headers, body and host, in this order.
+/// Changes method, path, headers, host and body, in this order.
 pub struct RequestAdaptor {
     config: Config,
     method: Option<Method>,
@@ -101,8 +101,11 @@ body: hello
             head.set_path(&path);
         }
         self.config.header.apply(&mut head.headers);
+        if !self.config.host.is_empty() {
+            head.set_authority(self.config.host.as_bytes());
+        }
         if self.config.body.is_empty() {
-            return self.finish(cx);
+            return Step::Done(Outcome::Next);
         }
         head.headers.remove_known(Known::ContentEncoding);
         Step::Wait(Box::pin(async move {
@@ -111,21 +114,7 @@ body: hello
                 cx.reject(error.status());
                 return Outcome::Result("decompressFailed");
             }
-            self.set_host(cx);
             Outcome::Next
         }))
-    }
-}
-
-impl RequestAdaptor {
-    fn finish<'a>(&self, cx: &mut Context) -> Step<'a> {
-        self.set_host(cx);
-        Step::Done(Outcome::Next)
-    }
-
-    fn set_host(&self, cx: &mut Context) {
-        if !self.config.host.is_empty() {
-            cx.request_mut().set_authority(self.config.host.as_bytes());
-        }
     }
 }

@@ -13,7 +13,7 @@ use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, decode};
 
 use super::{
     compile::{Compiled, Parts},
-    global::{self, GlobalFilter},
+    global::GlobalFilter,
     permits::Permits,
     plane::{GLOBAL_FILTER, HTTP_SERVER, Inner, Known, PIPELINE, Running, State},
     server::Server,
@@ -31,7 +31,7 @@ pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled>
 
 pub(super) fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
     let spec: PipelineSpec = decode(spec, "", METADATA, report)?;
-    global::build(spec, registry, deps, report)
+    spec.build(registry, deps, report)
 }
 
 /// What a build came to, besides the pipelines.

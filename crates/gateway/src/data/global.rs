@@ -55,7 +55,7 @@ impl GlobalFilter {
         report.problems.require(given, "", "needs beforePipeline or afterPipeline");
         let mut build = |part: Option<PipelineSpec>, name: &str| {
             let mut own = Report::default();
-            let pipeline = part.and_then(|part| build(part, registry, deps, &mut own));
+            let pipeline = part.and_then(|part| part.build(registry, deps, &mut own));
             report.problems.extend_at(name, own.problems);
             own.warnings.iter().for_each(|warning| report.warnings.push(format!("{name}.{warning}")));
             pipeline
@@ -80,10 +80,4 @@ impl GlobalFilter {
             after.run(cx).await;
         }
     }
-}
-
-pub(crate) fn build(spec: PipelineSpec, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
-    spec.check(report);
-    let filters: Vec<Value> = spec.filters.into_iter().map(Value::Object).collect();
-    Pipeline::build(&spec.flow, &filters, &spec.resilience, registry, deps, report)
 }

@@ -5,7 +5,7 @@ mod rules;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidegate_pipeline::{FlowNode, GoDuration, Report};
+use tidegate_pipeline::{Deps, FlowNode, GoDuration, Pipeline, Registry, Report};
 
 pub use rules::{HostSpec, PathSpec, RuleSpec};
 
@@ -151,9 +151,12 @@ impl HttpServerSpec {
 }
 
 impl PipelineSpec {
-    pub(super) fn check(&self, report: &mut Report) {
+    /// `None` when the report has problems.
+    pub(super) fn build(self, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
         if !self.data.is_empty() {
             report.warn("data", "has no effect yet");
         }
+        let filters: Vec<Value> = self.filters.into_iter().map(Value::Object).collect();
+        Pipeline::build(&self.flow, &filters, &self.resilience, registry, deps, report)
     }
 }

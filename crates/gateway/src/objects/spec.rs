@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tidegate_base::Moment;
 
 use super::Problem;
-use crate::calendar::Moment;
 
 /// Owner of what users made. Objects of another owner change with that owner only.
 pub const DEFAULT_OWNER: &str = "user-api";

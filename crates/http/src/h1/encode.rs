@@ -1,9 +1,9 @@
 //! Writes heads.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use bytes::BytesMut;
-use tidegate_base::clock;
+use tidegate_base::{Moment, clock};
 
 use super::relay::put_decimal;
 use crate::message::{Headers, Known, Response, reason, text};
@@ -71,54 +71,15 @@ fn put_date(out: &mut BytesMut) {
     let now = clock::wall().as_secs();
     DATE.with_borrow_mut(|(second, text)| {
         if *second != now {
-            (*second, *text) = (now, date(now));
+            (*second, *text) = (now, Moment::new(Duration::from_secs(now)).http());
         }
         out.extend_from_slice(text.as_bytes());
     });
 }
 
-/// A date as HTTP writes it, for seconds since 1970.
-pub(crate) fn date(seconds: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March, in eras of 400 years: leap days come last, so months have a regular pattern.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (era * 400 + year, month + 2) } else { (era * 400 + year + 1, month - 10) };
-    let name = |names: &[&'static str], index: u64| {
-        usize::try_from(index).ok().and_then(|index| names.get(index).copied()).unwrap_or_default()
-    };
-    format!(
-        "{}, {of_month:02} {} {year:04} {:02}:{:02}:{:02} GMT",
-        name(&DAYS, days % 7),
-        name(&MONTHS, month),
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
-            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
-            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
-            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
-            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
-        ] {
-            assert_eq!(date(seconds), text);
-        }
-    }
 
     #[test]
     fn headers_of_the_connection_stay_behind() {

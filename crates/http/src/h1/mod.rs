@@ -27,7 +27,7 @@ mod timer;
 
 pub(crate) use buffer::{BUFFER_MOST, Buffer};
 pub(crate) use downstream::{Downstream, Streamed};
-pub(crate) use encode::{date, hop_by_hop};
+pub(crate) use encode::hop_by_hop;
 pub(crate) use framing::Decoder;
 pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};

@@ -25,8 +25,3 @@ pub use name::Known;
 pub use request::RequestHead;
 pub(crate) use request::Span;
 pub use response::{Response, reason};
-
-/// A date as HTTP writes it, for seconds since 1970.
-pub fn http_date(seconds: u64) -> String {
-    crate::h1::date(seconds)
-}

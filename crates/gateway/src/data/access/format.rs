@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
+use tidegate_base::Moment;
 use tidegate_http::message::{Headers, Version};
 use tidegate_pipeline::GoDuration;
-
-use crate::calendar::Moment;
 
 /// Source: the reference.
 pub(crate) const DEFAULT: &str = "[{{Time}}] [{{RemoteAddr}} {{RealIP}} {{Method}} {{URI}} {{Proto}} {{StatusCode}}] \

@@ -1,9 +1,9 @@
 //! Variables that have one name.
 
+use tidegate_base::Moment;
 use tidegate_http::message::{Known, Length, RequestHead, Version};
 
 use super::Source;
-use crate::calendar::Moment;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plain {
