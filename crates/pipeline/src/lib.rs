@@ -15,6 +15,7 @@ mod pipeline;
 pub mod resilience;
 mod resolver;
 mod spec;
+pub mod stats;
 mod tags;
 
 pub use context::Context;
