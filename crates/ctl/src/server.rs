@@ -1,15 +1,21 @@
 //! Requests to the node, and what went wrong with them.
 
+use std::io::Write;
+
 use serde_json::Value;
 use tidegate_http::{
     message::Method,
     upstream::{Answer, Client, ClientError},
 };
 
+use crate::{args::Global, base64, contexts::Contexts};
+
 /// Admin API of `server`, and client port of `store`, which has no admin API.
 const DEFAULT: &str = "127.0.0.1:2381";
 const DEFAULT_STORE: &str = "127.0.0.1:2379";
-const PREFIX: &str = "/apis/v2";
+pub(crate) const PREFIX: &str = "/apis/v2";
+/// What a server says that was spoken to in plain HTTP, with status 400.
+const NEEDS_HTTPS: &[u8] = b"Client sent an HTTP request to an HTTPS server";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,9 +26,23 @@ pub enum Error {
     Unreachable { server: String, source: ClientError },
     #[error("{server}: the answer makes no sense: {told}")]
     Nonsense { server: String, told: String },
+    #[error("https is not supported yet")]
+    Https,
     /// A file, the terminal, or the command itself.
     #[error("{0}")]
     Local(String),
+}
+
+impl Error {
+    /// Whether the server knows nothing by that name, or knows no such route.
+    pub(crate) const fn is_absent(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// Whether what is asked next may go better.
+    pub(crate) const fn is_of_one(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Local(_))
+    }
 }
 
 impl From<std::io::Error> for Error {
@@ -35,29 +55,41 @@ pub(crate) struct Server {
     base: String,
     /// Nobody named the server, so a store alone may be meant.
     by_default: bool,
+    /// Value of the header `Authorization`.
+    credentials: Option<String>,
     client: Client,
 }
 
 impl Server {
-    pub(crate) fn new(address: Option<&str>) -> Result<Self, Error> {
-        let given = address.unwrap_or(DEFAULT).trim_end_matches('/');
-        let base = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
-        if base.starts_with("https:") {
-            return Err(Error::Local("https to the admin API is not supported yet".to_owned()));
-        }
-        Ok(Self { base, by_default: address.is_none(), client: Client::default() })
+    /// A server that is named here is asked without the credentials of the file of contexts: they are another's.
+    pub(crate) fn new(global: &Global) -> Result<Self, Error> {
+        let (address, user) = match &global.server {
+            Some(address) => (Some(address.clone()), None),
+            None => match Contexts::current(global.config.as_deref())? {
+                Some((cluster, user)) => (Some(cluster.server).filter(|server| !server.is_empty()), Some(user)),
+                None => (None, None),
+            },
+        };
+        let given = address.as_deref().unwrap_or(DEFAULT).trim_end_matches('/');
+        let base = match (given.split_once("://"), global.force_tls) {
+            (Some((_, host)), true) => format!("https://{host}"),
+            (Some(_), false) => given.to_owned(),
+            (None, true) => format!("https://{given}"),
+            (None, false) => format!("http://{given}"),
+        };
+        let user = user.filter(|user| !user.username.is_empty());
+        let credentials = user.map(|user| {
+            let pair = format!("{}:{}", user.username, user.password);
+            format!("Basic {}", base64::encode(pair.as_bytes()))
+        });
+        Ok(Self { base, by_default: address.is_none(), credentials, client: Client::default() })
     }
 
     /// Asks the admin API.
     pub(crate) async fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Answer, Error> {
-        let text = body.map(Value::to_string).unwrap_or_default();
-        let headers: &[_] = match body {
-            Some(_) => &[("Accept", "application/json"), ("Content-Type", "application/json")],
-            None => &[("Accept", "application/json")],
-        };
         let target = format!("{PREFIX}{target}");
-        let answer = self.client.request(method, &self.base, &target, headers, text).await;
-        self.check(&self.base, answer)
+        let answer = self.send(&self.base, method, &target, body).await?;
+        check(answer)
     }
 
     pub(crate) async fn get(&self, target: &str) -> Result<Value, Error> {
@@ -65,38 +97,76 @@ impl Server {
         self.json(&answer)
     }
 
+    /// An answer that is text.
+    pub(crate) async fn get_text(&self, target: &str) -> Result<String, Error> {
+        let answer = self.call(Method::Get, target, None).await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// The account of memory, which a store alone has too.
     pub(crate) async fn memory(&self) -> Result<Value, Error> {
         const TARGET: &str = "/debug/memory";
-        let first = self.client.get(&self.base, TARGET).await;
-        let answer = if self.by_default && matches!(&first, Err(ClientError::Io { .. })) {
-            let store = format!("http://{DEFAULT_STORE}");
-            let second = self.client.get(&store, TARGET).await;
-            self.check(&store, second)?
-        } else {
-            self.check(&self.base, first)?
+        let first = self.send(&self.base, Method::Get, TARGET, None).await;
+        let answer = match first {
+            Err(Error::Unreachable { source: ClientError::Io { .. }, .. }) if self.by_default => {
+                self.send(&format!("http://{DEFAULT_STORE}"), Method::Get, TARGET, None).await?
+            }
+            first => first?,
         };
-        self.json(&answer)
+        self.json(&check(answer)?)
     }
 
-    fn check(&self, base: &str, answer: Result<Answer, ClientError>) -> Result<Answer, Error> {
-        let answer = answer.map_err(|source| Error::Unreachable { server: base.to_owned(), source })?;
-        if (200..300).contains(&answer.status) {
-            return Ok(answer);
-        }
-        let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
-        let told = serde_json::from_str::<Value>(&text).ok();
-        let message = told.and_then(|told| Some(told.get("message")?.as_str()?.to_owned())).unwrap_or(text);
-        Err(Error::Refused { status: answer.status, message })
+    /// Writes an answer down while it comes.
+    pub(crate) async fn follow(&self, target: &str, out: &mut dyn Write) -> Result<(), Error> {
+        let target = format!("{PREFIX}{target}");
+        let each = |piece: &[u8]| out.write_all(piece).and_then(|()| out.flush());
+        let answer = self.client.follow(plain(&self.base)?, &target, &self.headers(), each).await;
+        check(spoken(&self.base, answer)?).map(drop)
     }
 
-    fn json(&self, answer: &Answer) -> Result<Value, Error> {
+    /// Sends one request, and reads the answer whole.
+    async fn send(&self, base: &str, method: Method, target: &str, body: Option<&Value>) -> Result<Answer, Error> {
+        let mut headers = self.headers();
+        headers.extend(body.map(|_| ("Content-Type", "application/json")));
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let answer = self.client.request(method, plain(base)?, target, &headers, text).await;
+        spoken(base, answer)
+    }
+
+    fn headers(&self) -> Vec<(&'static str, &str)> {
+        let credentials = self.credentials.as_deref().map(|value| ("Authorization", value));
+        [("Accept", "application/json")].into_iter().chain(credentials).collect()
+    }
+
+    pub(crate) fn json(&self, answer: &Answer) -> Result<Value, Error> {
         let nonsense = |told: serde_json::Error| Error::Nonsense { server: self.base.clone(), told: told.to_string() };
         serde_json::from_slice(&answer.body).map_err(nonsense)
     }
 }
 
-/// A name as one segment of a path.
+/// The one place that says what is done about https: nothing, until the client speaks it.
+fn plain(base: &str) -> Result<&str, Error> {
+    if base.starts_with("https:") { Err(Error::Https) } else { Ok(base) }
+}
+
+/// An answer, unless it is that of a server that wants to be spoken to in https.
+fn spoken(base: &str, answer: Result<Answer, ClientError>) -> Result<Answer, Error> {
+    let answer = answer.map_err(|source| Error::Unreachable { server: base.to_owned(), source })?;
+    let wants_https = answer.body.windows(NEEDS_HTTPS.len()).any(|part| part == NEEDS_HTTPS);
+    if answer.status == 400 && wants_https { Err(Error::Https) } else { Ok(answer) }
+}
+
+fn check(answer: Answer) -> Result<Answer, Error> {
+    if (200..300).contains(&answer.status) {
+        return Ok(answer);
+    }
+    let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
+    let told = serde_json::from_str::<Value>(&text).ok();
+    let message = told.and_then(|told| Some(told.get("message")?.as_str()?.to_owned())).unwrap_or(text);
+    Err(Error::Refused { status: answer.status, message })
+}
+
+/// A name as one segment of a path, or as a value of a query.
 pub(crate) fn segment(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {

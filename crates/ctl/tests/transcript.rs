@@ -152,14 +152,14 @@ fn objects_are_applied_shown_and_deleted() {
         "create HTTPServer demo successfully (dry run)\ncreate Pipeline demo-pipeline successfully (dry run)\n";
     let (done, out, _) = node.ctl("apply -f - --dry-run", &spec);
     assert_eq!((done, &*out), (true, checked));
-    node.check("get", "", (true, "NAME   KIND   AGE   STATUS\n", ""));
+    node.check("get", "", (true, "NAME   KIND   AGE\n", ""));
 
     let (done, out, err) = node.ctl("apply -f -", &spec);
     assert!(done, "{err}");
     assert_eq!(out, "create HTTPServer demo successfully\ncreate Pipeline demo-pipeline successfully\n");
     assert!(err.starts_with("Warning: HTTPServer demo: ") && err.contains("colour"), "{err}");
     node.until(|objects| objects.version() == 2 && objects.statuses().len() == 2);
-    let (done, out, err) = node.ctl("get", "");
+    let (done, out, err) = node.ctl("get -o table", "");
     assert!(done, "{err}");
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAME", "KIND", "AGE", "STATUS"]);

@@ -1,60 +1,95 @@
-//! Flags.
+//! Flags and verbs. What stands here is the help text; `docs/ctl.md` is the manual.
+
+mod local;
+mod node;
+mod old;
+mod proxy;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Looks after a node: its objects and its memory.
+pub(crate) use self::{
+    local::{ConfigCommand, ConvertCommand, LocalCommand, NginxArgs},
+    node::{CreateCommand, LogsCommand, NodeCommand, ProfileCommand, ProfileKind},
+    old::{
+        ApiCommand, CustomDataCommand, CustomDataKindCommand, MemberCommand, ObjectCommand, ObjectStatus, OldCommand,
+    },
+    proxy::HttpProxy,
+};
+
+/// Looks after a node: its objects, its members and its memory.
+///
+/// Verbs may be shortened to what is not ambiguous: `ctl des hs demo`.
 #[derive(Debug, Args)]
+#[command(infer_subcommands = true, bin_name = "tidegate ctl")]
 pub struct Ctl {
-    /// Admin address of the node [default: 127.0.0.1:2381]
-    #[arg(long, global = true, env = "TIDEGATE_SERVER", value_name = "HOST:PORT")]
-    pub server: Option<String>,
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(flatten)]
+    pub(crate) show: Show,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Create the objects of a file, or update those that exist
-    Apply {
-        /// YAML (documents divided by `---`) or JSON; `-` reads standard input
-        #[arg(short, long, value_name = "FILE")]
-        file: String,
-        /// Let the server check everything and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Show all objects, those of a kind, or one
-    Get {
-        /// A kind, or the name of an object; `all` or nothing for all objects
-        #[arg(value_name = "KIND|NAME")]
-        what: Option<String>,
-        #[arg(value_name = "NAME")]
-        name: Option<String>,
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-    },
-    /// Delete objects
-    Delete {
-        #[arg(value_name = "KIND", required_unless_present = "file")]
-        kind: Option<String>,
-        #[arg(value_name = "NAME", required_unless_present = "file")]
-        names: Vec<String>,
-        /// Delete the objects that a file names; `-` reads standard input
-        #[arg(short, long, value_name = "FILE", conflicts_with_all = ["kind", "names"])]
-        file: Option<String>,
-    },
-    /// Explain the memory of the node
-    Memory {
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-    },
+/// How the node is reached. Each may stand behind the verb, too.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Admin address of the node [default: that of the file of contexts, else 127.0.0.1:2381]
+    #[arg(long, global = true, env = "TIDEGATE_SERVER", value_name = "HOST:PORT")]
+    pub(crate) server: Option<String>,
+    /// Speak https, whatever the address says
+    #[arg(long, global = true)]
+    pub(crate) force_tls: bool,
+    /// With https, take any certificate of the node
+    #[arg(long, global = true)]
+    pub(crate) insecure_skip_verify: bool,
+    /// File of contexts, as `ctl config` shows it [default: ~/.egctlrc]
+    #[arg(long, global = true, env = "TIDEGATE_CTL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Show {
+    /// Format of what is printed [default: the verb's own]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+}
+
+impl Show {
+    /// What stands behind the verb counts more than what stands before it.
+    pub(crate) fn over(self, behind: Self) -> Output {
+        behind.output.or(self.output).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
+    /// A table with the columns of egctl, or sections
     #[default]
-    #[value(alias = "default")]
+    Default,
+    /// A table that says more, where there is more to say
     Table,
     Yaml,
     Json,
+}
+
+/// Which namespaces of traffic are looked at.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Namespaces {
+    /// A namespace other than `default`
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "all_namespaces")]
+    pub(crate) namespace: Option<String>,
+    /// Objects of all namespaces
+    #[arg(long)]
+    pub(crate) all_namespaces: bool,
+}
+
+/// Verbs, by what they need.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Node(NodeCommand),
+    #[command(flatten)]
+    Local(LocalCommand),
+    #[command(flatten)]
+    Old(OldCommand),
 }
