@@ -9,7 +9,7 @@ use crate::{
     Error, Streams,
     documents::{self, Document},
     kinds::Resource,
-    server::{Server, segment},
+    server::{self, Server, segment},
 };
 
 /// What is done with a document.
@@ -110,7 +110,7 @@ async fn exists(server: &Server, resource: &Resource, one: &str) -> Result<bool,
         Ok(_) => Ok(true),
         Err(error) if error.is_absent() => Ok(false),
         // What the reference says of an unknown kind of custom data.
-        Err(Error::Refused { status: 500, .. }) if *resource == Resource::DataKinds => Ok(false),
+        Err(error) if *resource == Resource::DataKinds && error.status() == Some(500) => Ok(false),
         // Nothing behind it would go better.
         Err(error) => Err(error),
     }
@@ -128,54 +128,34 @@ fn without_kind(spec: &Value) -> Value {
     spec
 }
 
-pub(crate) fn warnings(answer: &Answer) -> impl Iterator<Item = String> {
-    answer.headers.matching("Warning").map(|value| {
+/// What the node says besides: in headers, and in the body of a dry run.
+pub(crate) fn warnings(answer: &Answer) -> Vec<String> {
+    let quoted = answer.headers.matching("Warning").map(|value| {
         let text = String::from_utf8_lossy(value);
         text.split_once('"').map_or(&*text, |(_, quoted)| quoted.trim_end_matches('"')).to_owned()
-    })
+    });
+    let mut all: Vec<String> = quoted.collect();
+    if all.is_empty() {
+        all = server::warnings(&serde_json::from_slice(&answer.body).unwrap_or_default());
+    }
+    all
 }
 
 /// An error of one object, for people: the problems of a spec that was refused stand on lines of their own.
 pub(crate) fn tell(err: &mut dyn Write, doing: &str, error: &Error) -> Result<(), Error> {
-    if let Error::Refused { status, message } = error {
-        let problems = problems(message);
-        if !problems.is_empty() {
-            writeln!(err, "Error: {doing}: {status}: the spec has {} problem(s)", problems.len())?;
-            for problem in problems {
+    match error {
+        Error::Refused(refusal) if !refusal.problems.is_empty() => {
+            let count = refusal.problems.len();
+            let problems = if count == 1 { "problem" } else { "problems" };
+            writeln!(err, "Error: {doing}: {}: the spec has {count} {problems}", refusal.status)?;
+            for problem in &refusal.problems {
                 writeln!(err, "  {problem}")?;
             }
-            return Ok(());
+            for warning in &refusal.warnings {
+                writeln!(err, "Warning: {doing}: {warning}")?;
+            }
         }
+        error => writeln!(err, "Error: {doing}: {error}")?,
     }
-    writeln!(err, "Error: {doing}: {error}")?;
     Ok(())
-}
-
-/// What a failed validation lists: texts that begin with the field's path, by kind of problem, or `{field, message}`.
-fn problems(message: &str) -> Vec<String> {
-    let Ok(Value::Object(told)) = serde_json::from_str(message) else { return Vec::new() };
-    let one = |problem: &Value| match (problem["field"].as_str(), problem["message"].as_str()) {
-        (Some(field), Some(message)) => format!("{field}: {message}"),
-        _ => crate::print::inline(problem),
-    };
-    let lists = told.values().map(|value| match value {
-        Value::Array(values) => values.iter().map(one).collect(),
-        Value::String(text) => vec![text.clone()],
-        _ => Vec::new(),
-    });
-    lists.flatten().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn problems_are_told_one_by_one() {
-        let told = r#"{"jsonschemaErrs": ["port: too small"], "formatErrs": ["a: b"], "systemErr": "c"}"#;
-        assert_eq!(problems(told), ["port: too small", "a: b", "c"]);
-        assert_eq!(problems(r#"{"problems": [{"field": "rules[0].host", "message": "no"}]}"#), ["rules[0].host: no"]);
-        assert!(problems("no such kind").is_empty());
-        assert!(problems("[1]").is_empty());
-    }
 }

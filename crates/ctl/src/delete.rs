@@ -113,7 +113,7 @@ async fn delete_one(server: &Server, Doomed { resource, name, id }: &Doomed) -> 
             let target = format!("/objects/{segment}");
             let found = server.get(&target).await?;
             if found["kind"] != **kind {
-                return Err(Error::Refused { status: 404, message: format!("{name} is no {kind}") });
+                return Err(Error::not_found(format!("{name} is no {kind}")));
             }
             target
         }

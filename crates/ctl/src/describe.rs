@@ -75,10 +75,10 @@ fn with_status(found: get::Found, asked: Option<&str>, statuses: &Value) -> Valu
         let status = status.get("status").unwrap_or(status);
         all.push(json!({"node": key.member, "status": status}));
     }
-    if let (Some(namespace), Some(map)) = (namespace, spec.as_object_mut()) {
-        map.insert("namespace".to_owned(), Value::from(namespace));
+    if let Some(map) = spec.as_object_mut() {
+        map.extend(namespace.map(|namespace| ("namespace".to_owned(), Value::from(namespace))));
+        map.insert(LAST.to_owned(), Value::Array(all));
     }
-    spec[LAST] = Value::Array(all);
     spec
 }
 

@@ -64,7 +64,7 @@ async fn template(server: &Server, kind: &str, name: &str) -> Result<Option<Valu
             let told = serde_yaml_ng::from_str::<Value>(&text);
             told.map(Some).map_err(|error| Error::Local(format!("the template of {kind}: {error}")))
         }
-        Err(Error::Refused { status: 404 | 501, .. }) => Ok(None),
+        Err(error) if matches!(error.status(), Some(404 | 501)) => Ok(None),
         Err(error) => Err(error),
     }
 }

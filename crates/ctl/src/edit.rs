@@ -36,7 +36,7 @@ pub(crate) async fn edit(
         (Resource::Objects(kind), _) => {
             let found = server.get(&format!("/objects/{path}")).await?;
             if found["kind"] != **kind {
-                return Err(Error::Refused { status: 404, message: format!("{name} is no {kind}") });
+                return Err(Error::not_found(format!("{name} is no {kind}")));
             }
             (found, Method::Put, format!("/objects/{path}"))
         }

@@ -60,8 +60,13 @@ async fn schema(server: &Server, word: &str) -> Result<(String, &'static str, Va
     let resource = kinds::find(server, word).await?;
     let resource = resource.ok_or_else(|| Error::Local(format!("{word} is neither a kind of object nor of filter")))?;
     let kind = resource.kind().to_owned();
-    let schema = server.get(&format!("/metadata/objects/{}/schema", segment(&kind))).await?;
-    Ok((kind, "object", schema))
+    match server.get(&format!("/metadata/objects/{}/schema", segment(&kind))).await {
+        Ok(schema) => Ok((kind, "object", schema)),
+        Err(error) if matches!(error.status(), Some(404 | 501)) => {
+            Err(Error::Local(format!("the node does not tell the schema of {kind}")))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A place in a schema.
@@ -183,9 +188,31 @@ fn fields(root: &Value, schema: &Value) -> Vec<[String; 5]> {
     let row = |(name, field): (&String, &Value)| {
         let required = if is_required(&schema, name) { "yes" } else { "no" };
         let known = followed(root, field);
-        let text = known["description"].as_str().unwrap_or_default().lines().next().unwrap_or_default();
+        let text = sentence(known["description"].as_str().unwrap_or_default());
         let default = known.get("default").filter(|default| !default.is_null()).map(inline).unwrap_or_default();
-        [name.clone(), type_of(root, field), default, required.to_owned(), text.to_owned()]
+        [name.clone(), type_of(root, field), default, required.to_owned(), text]
     };
     schema["properties"].as_object().into_iter().flatten().map(row).collect()
+}
+
+/// The first sentence, or the first paragraph, on one line.
+fn sentence(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).collect();
+    let text = lines.join(" ");
+    text.split_once(". ").map_or(text.clone(), |(first, _)| format!("{first}."))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cell_holds_one_sentence() {
+        for (text, expected) in [
+            ("", ""),
+            ("One\nsentence. Two.", "One sentence."),
+            ("A part\nonly\n\nNext.", "A part only"),
+            ("Such as 1.5.", "Such as 1.5."),
+        ] {
+            assert_eq!(super::sentence(text), expected);
+        }
+    }
 }

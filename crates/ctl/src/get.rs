@@ -95,7 +95,7 @@ pub(crate) async fn objects(
     }
     if let (Some(name), true) = (name, found.is_empty()) {
         let kind = kind.map_or("object", Resource::kind);
-        return Err(Error::Refused { status: 404, message: format!("{name} is no {kind}") });
+        return Err(Error::not_found(format!("{name} is no {kind}")));
     }
     Ok(found)
 }
@@ -190,7 +190,7 @@ async fn others(server: &Server, streams: &mut Streams<'_>) -> Result<(), Error>
     {
         let values = match server.get(target).await {
             Ok(values) => list(values),
-            Err(Error::Refused { status: 404 | 501, .. }) => continue,
+            Err(error) if matches!(error.status(), Some(404 | 501)) => continue,
             Err(error) => return Err(error),
         };
         if !values.is_empty() {
@@ -232,9 +232,7 @@ pub(crate) async fn members(server: &Server, name: Option<&str>) -> Result<Vec<V
     let mut members = list(server.get("/status/members").await?);
     members.retain(|member| name.is_none_or(|name| member["options"]["Name"] == name));
     match name {
-        Some(name) if members.is_empty() => {
-            Err(Error::Refused { status: 404, message: format!("the member {name} does not exist") })
-        }
+        Some(name) if members.is_empty() => Err(Error::not_found(format!("the member {name} does not exist"))),
         _ => Ok(members),
     }
 }
@@ -278,7 +276,7 @@ pub(crate) async fn data(server: &Server, kind: &str, id: Option<&str>) -> Resul
     let target = format!("/customdata/{}/{}", segment(kind), segment(id));
     let answer = server.call(tidegate_http::message::Method::Get, &target, None).await?;
     if answer.body.is_empty() {
-        return Err(Error::Refused { status: 404, message: format!("{kind} has no item {id}") });
+        return Err(Error::not_found(format!("{kind} has no item {id}")));
     }
     Ok(vec![server.json(&answer)?])
 }

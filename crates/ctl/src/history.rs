@@ -28,7 +28,7 @@ pub(crate) async fn history(
     let blank = |value: &Value| if value.is_null() { String::new() } else { inline(value) };
     let row = |version: &Value| {
         let [number, revision, who, action] = ["version", "revision", "who", "action"].map(|key| blank(&version[key]));
-        [number, revision, age(version["when"].as_str(), now), who, action]
+        [number, revision, age(version["time"].as_str(), now), who, action]
     };
     let rows: Vec<_> = versions.iter().map(row).collect();
     write_table(streams.out, &["VERSION", "REVISION", "AGE", "WHO", "ACTION"], &rows)?;
@@ -42,13 +42,13 @@ pub(crate) async fn rollback(
     streams: &mut Streams<'_>,
 ) -> Result<bool, Error> {
     let (kind, versions) = versions(server, kind, name).await?;
-    let mut numbers: Vec<u64> = versions.iter().filter_map(|version| version["version"].as_u64()).collect();
-    numbers.sort_unstable();
-    let to = match (to, &*numbers) {
-        (Some(to), _) => to,
-        (None, [.., before, _]) => *before,
-        (None, _) => return Err(Error::Local(format!("{name} has no version before its newest"))),
-    };
+    let number = |version: &Value| version["version"].as_u64();
+    let newest = versions.iter().filter_map(number).max();
+    // A deletion brings nothing back.
+    let specs = versions.iter().filter(|version| version["action"] != "delete").filter_map(number);
+    let before = specs.filter(|number| Some(*number) != newest).max();
+    let none = || Error::Local(format!("{name} has no version before its newest"));
+    let to = to.or(before).ok_or_else(none)?;
     let target = format!("/objects/{}/rollback?version={to}", segment(name));
     let answer = server.call(Method::Post, &target, None).await?;
     writeln!(streams.out, "rollback {kind} {name} to {to} successfully")?;
@@ -67,7 +67,7 @@ async fn versions(server: &Server, kind: &str, name: &str) -> Result<(String, Ve
     let target = format!("/objects/{}", segment(name));
     match server.get(&target).await {
         Ok(found) if found["kind"] != *kind => {
-            return Err(Error::Refused { status: 404, message: format!("{name} is no {kind}") });
+            return Err(Error::not_found(format!("{name} is no {kind}")));
         }
         // One that was deleted still has its versions.
         Ok(_) => {}

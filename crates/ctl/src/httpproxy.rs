@@ -120,7 +120,7 @@ async fn manager(server: &Server, email: &str, domain: &str, provider: &[String]
     let kind = crate::kinds::Resource::Objects("AutoCertManager".to_owned());
     let found = get::objects(server, Some(&kind), None, &crate::args::Namespaces::default()).await?;
     let new = || json!({"kind": "AutoCertManager", "name": "autocertmanager", "domains": []});
-    let mut spec = found.into_iter().next().map_or_else(new, |found| found.spec);
+    let mut spec = found.into_iter().map(|found| found.spec).find(Value::is_object).unwrap_or_else(new);
     spec["email"] = email.into();
     let domains = spec["domains"].take();
     let mut domains: Vec<Value> = crate::print::list(domains);

@@ -8,7 +8,7 @@ use tidegate_http::{
     upstream::{Answer, Client, ClientError},
 };
 
-use crate::{args::Global, base64, contexts::Contexts};
+use crate::{args::Global, base64, contexts::Contexts, print::inline};
 
 /// Admin API of `server`, and client port of `store`, which has no admin API.
 const DEFAULT: &str = "127.0.0.1:2381";
@@ -20,8 +20,8 @@ const NEEDS_HTTPS: &[u8] = b"Client sent an HTTP request to an HTTPS server";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server answered with an error.
-    #[error("{status}: {message}")]
-    Refused { status: u16, message: String },
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     #[error("{server}: {source}")]
     Unreachable { server: String, source: ClientError },
     #[error("{server}: the answer makes no sense: {told}")]
@@ -33,15 +33,36 @@ pub enum Error {
     Local(String),
 }
 
+/// An answer with an error's status.
+#[derive(Debug, thiserror::Error)]
+#[error("{status}: {message}")]
+pub struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    /// What is wrong with a spec, each with its field in front.
+    pub(crate) problems: Vec<String>,
+    /// What a dry run says besides.
+    pub(crate) warnings: Vec<String>,
+}
+
 impl Error {
+    pub(crate) fn not_found(message: String) -> Self {
+        Self::Refused(Box::new(Refusal { status: 404, message, problems: Vec::new(), warnings: Vec::new() }))
+    }
+
+    /// The status of the answer, where there was one.
+    pub(crate) fn status(&self) -> Option<u16> {
+        if let Self::Refused(refusal) = self { Some(refusal.status) } else { None }
+    }
+
     /// Whether the server knows nothing by that name, or knows no such route.
-    pub(crate) const fn is_absent(&self) -> bool {
-        matches!(self, Self::Refused { status: 404, .. })
+    pub(crate) fn is_absent(&self) -> bool {
+        self.status() == Some(404)
     }
 
     /// Whether what is asked next may go better.
     pub(crate) const fn is_of_one(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Local(_))
+        matches!(self, Self::Refused(_) | Self::Local(_))
     }
 }
 
@@ -161,9 +182,38 @@ fn check(answer: Answer) -> Result<Answer, Error> {
         return Ok(answer);
     }
     let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
-    let told = serde_json::from_str::<Value>(&text).ok();
-    let message = told.and_then(|told| Some(told.get("message")?.as_str()?.to_owned())).unwrap_or(text);
-    Err(Error::Refused { status: answer.status, message })
+    let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
+    let message = told["message"].as_str().map_or(text, ToOwned::to_owned);
+    // A dry run lists them; else they are in the message, as JSON of its own.
+    let problems = match &told["problems"] {
+        Value::Array(problems) => problems.iter().map(problem).collect(),
+        _ => problems(&message),
+    };
+    Err(Error::Refused(Box::new(Refusal { status: answer.status, message, problems, warnings: warnings(&told) })))
+}
+
+/// Warnings in the answer of a dry run.
+pub(crate) fn warnings(told: &Value) -> Vec<String> {
+    told["warnings"].as_array().into_iter().flatten().map(inline).collect()
+}
+
+/// What a failed validation lists, by kind of problem: texts that begin with the field's path.
+fn problems(message: &str) -> Vec<String> {
+    let Ok(Value::Object(told)) = serde_json::from_str(message) else { return Vec::new() };
+    let lists = told.values().map(|value| match value {
+        Value::Array(values) => values.iter().map(problem).collect(),
+        Value::String(text) => vec![text.clone()],
+        _ => Vec::new(),
+    });
+    lists.flatten().collect()
+}
+
+fn problem(problem: &Value) -> String {
+    match (problem["field"].as_str(), problem["message"].as_str()) {
+        (Some("") | None, Some(message)) => message.to_owned(),
+        (Some(field), Some(message)) => format!("{field}: {message}"),
+        _ => inline(problem),
+    }
 }
 
 /// A name as one segment of a path, or as a value of a query.
@@ -174,4 +224,20 @@ pub(crate) fn segment(name: &str) -> String {
             byte => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_told_one_by_one() {
+        let told = r#"{"jsonschemaErrs": ["port: too small"], "formatErrs": ["a: b"], "systemErr": "c"}"#;
+        assert_eq!(problems(told), ["port: too small", "a: b", "c"]);
+        let of = |told: &str| problem(&serde_json::from_str(told).unwrap());
+        assert_eq!(of(r#"{"field": "rules[0].host", "message": "no"}"#), "rules[0].host: no");
+        assert_eq!(of(r#"{"field": "", "message": "no"}"#), "no");
+        assert!(problems("no such kind").is_empty());
+        assert!(problems("[1]").is_empty());
+    }
 }

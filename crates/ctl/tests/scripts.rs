@@ -108,8 +108,8 @@ fn answer(stream: &TcpStream, told: &Mutex<Told>) -> bool {
     true
 }
 
-/// Runs a script; returns it with what came of its commands.
-fn play(script: &str) -> String {
+/// Runs a script; returns it with what came of its commands. With `junk`, that is the body of every answer.
+fn play(script: &str, junk: Option<&str>) -> String {
     let node = Node::start();
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_str().unwrap().to_owned();
@@ -131,7 +131,8 @@ fn play(script: &str) -> String {
         match line.split_once(' ') {
             Some(("=", rest)) => {
                 let (request, status) = rest.rsplit_once(' ').unwrap();
-                let answer = (status.parse().unwrap(), block(':', &mut at));
+                let text = block(':', &mut at);
+                let answer = (status.parse().unwrap(), junk.map_or(text, ToOwned::to_owned));
                 node.told.lock().unwrap().answers.insert(request.to_owned(), answer);
             }
             Some(("@", name)) => {
@@ -197,7 +198,7 @@ fn command_output(command: &str, input: &str, node: &Node) -> String {
 fn check(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(format!("{name}.txt"));
     let script = fs::read_to_string(&path).unwrap();
-    let played = play(&script);
+    let played = play(&script, None);
     if env::var("GOLDEN").is_ok_and(|what| what == "write") {
         fs::write(&path, played).unwrap();
         return;
@@ -224,4 +225,42 @@ macro_rules! scripts {
     };
 }
 
+/// A node of another version, or no node at all: whatever comes, every verb ends, and says what it can.
+#[test]
+fn answers_that_make_no_sense_end_no_process() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    for junk in
+        ["", "null", "3", "\"x\"", "[]", "[1, null, []]", "{}", "[{}]", "[[{}]]", "{\"a\": [3], \"b\": {}}", "\u{0}é"]
+    {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let script = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let told = play(&script, Some(junk));
+            assert_eq!(told.matches("\n$ ").count(), script.matches("\n$ ").count(), "{junk}");
+        }
+    }
+}
+
 scripts!(apply, contexts, create, delete, describe, diff, edit, explain, get, history, node, nginx, old, proxy);
+
+#[test]
+fn every_filter_is_explained_field_by_field() {
+    let node = Node::start();
+    let filters = tidegate_filters::KINDS;
+    let names: Vec<_> = filters.iter().map(|filter| filter.name()).collect();
+    let list = format!("GET {FILTERS}");
+    node.told.lock().unwrap().answers.insert(list, (200, serde_json::to_string(&names).unwrap()));
+    for (name, filter) in names.iter().zip(filters) {
+        let schema = filter.schema();
+        let target = format!("GET {FILTERS}/{name}/schema");
+        node.told.lock().unwrap().answers.insert(target, (200, schema.to_string()));
+        let told = command_output(&format!("explain {name}"), "", &node);
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        for (field, _) in fields {
+            assert!(told.contains(&format!("| {field} ")), "{name}.{field}: {told}");
+            let told = command_output(&format!("explain {name}.{field}"), "", &node);
+            assert!(told.contains(&format!("| FIELD      {field}\n")) && !told.contains("? failed"), "{told}");
+        }
+    }
+}
+
+const FILTERS: &str = "/metadata/objects/pipeline/filters";

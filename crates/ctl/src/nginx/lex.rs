@@ -66,7 +66,7 @@ impl Reader {
         self.parse(&text, path)
     }
 
-    fn parse(&mut self, text: &str, path: &Path) -> Result<Vec<Directive>, Error> {
+    pub(super) fn parse(&mut self, text: &str, path: &Path) -> Result<Vec<Directive>, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let wrong = |line: usize, told: &str| Error::Local(format!("{name}:{line}: {told}"));
         // The blocks that are open: the directive that each belongs to, and what it holds so far.

@@ -118,3 +118,39 @@ fn objects(tree: &[Directive], scope: &mut Scope<'_>) -> Vec<Value> {
     objects.append(&mut scope.pipelines);
     objects
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "http { upstream u { server 10.0.0.1 weight=2; server b:80 down; hash $http_x; }
+        server { listen [::1]:443 ssl default_server; server_name .a.b ~^x$ *.c d.* \"q\\\"x\"; ssl_certificate c; ssl_certificate_key k;
+        location ~* \\.png$ { proxy_pass http://u; } location = /e { proxy_pass https://h:1/${x}; proxy_set_header Host h; }
+        location ^~ /f { client_max_body_size 1g; proxy_pass http://u/v; location /f/g { proxy_pass http://w; } } } } # end\n";
+
+    fn converted(text: &str) -> Vec<Value> {
+        let mut reader = Reader::new(Path::new("/nonexistent").to_owned());
+        let Ok(tree) = reader.parse(text, Path::new("n.conf")) else { return Vec::new() };
+        let mut scope = Scope {
+            prefix: "n",
+            upstreams: BTreeMap::new(),
+            folder: Path::new("/nonexistent"),
+            pipelines: Vec::new(),
+            warnings: Vec::new(),
+        };
+        objects(&tree, &mut scope)
+    }
+
+    /// Files that broke off, lost a character or got one too many.
+    #[test]
+    fn no_file_ends_the_process() {
+        assert_eq!(converted(SAMPLE).len(), 4);
+        for (at, c) in SAMPLE.char_indices() {
+            converted(&SAMPLE[..at]);
+            converted(&[&SAMPLE[..at], &SAMPLE[at + c.len_utf8()..]].concat());
+            for more in ["{", "}", ";", "\"", "\\", "$", " ", "é", "~", "*", ":", "99999999999999999999"] {
+                converted(&[&SAMPLE[..at], more, &SAMPLE[at..]].concat());
+            }
+        }
+    }
+}
