@@ -7,8 +7,8 @@ use crate::{
     Error, Output, Streams, apply,
     apply::Mode,
     args::{
-        ApiCommand, CustomDataCommand, CustomDataKindCommand, MemberCommand, ObjectCommand, ObjectStatus, OldCommand,
-        Show,
+        ApiCommand, CustomDataCommand, CustomDataKindCommand, DataFile, MemberCommand, ObjectCommand, ObjectStatus,
+        OldCommand, OneName, Show,
     },
     documents, node,
     print::write_value,
@@ -63,7 +63,7 @@ async fn object(
     match command {
         ObjectCommand::Kinds(format) => show(server, "/object-kinds", before.over(*format), streams).await,
         ObjectCommand::List(format) => show(server, "/objects", before.over(*format), streams).await,
-        ObjectCommand::Get { name, show: format } => {
+        ObjectCommand::Get(OneName { name, show: format }) => {
             show(server, &format!("/objects/{}", segment(name)), before.over(*format), streams).await
         }
         ObjectCommand::Create(file) => apply::file(server, &file.file, Mode::Create, streams).await,
@@ -78,7 +78,7 @@ async fn object(
         ObjectCommand::Status { command: ObjectStatus::List(format) } => {
             show(server, "/status/objects", before.over(*format), streams).await
         }
-        ObjectCommand::Status { command: ObjectStatus::Get { name, show: format } } => {
+        ObjectCommand::Status { command: ObjectStatus::Get(OneName { name, show: format }) } => {
             show(server, &format!("/status/objects/{}", segment(name)), before.over(*format), streams).await
         }
     }
@@ -110,7 +110,7 @@ async fn data_kind(
         CustomDataKindCommand::List(format) => {
             return show(server, "/customdatakinds", before.over(*format), streams).await;
         }
-        CustomDataKindCommand::Get { name, show: format } => {
+        CustomDataKindCommand::Get(OneName { name, show: format }) => {
             return show(server, &one(name), before.over(*format), streams).await;
         }
         CustomDataKindCommand::Delete { name } => {
@@ -141,9 +141,9 @@ async fn data(
             let target = format!("{}/{}", of(kind), segment(id));
             return send(server, (Method::Delete, &target), None, &format!("delete {kind} {id}"), streams).await;
         }
-        CustomDataCommand::Create { kind, file } => (Method::Post, "create", of(kind), file),
-        CustomDataCommand::Update { kind, file } => (Method::Put, "update", of(kind), file),
-        CustomDataCommand::BatchUpdate { kind, file } => {
+        CustomDataCommand::Create(DataFile { kind, file }) => (Method::Post, "create", of(kind), file),
+        CustomDataCommand::Update(DataFile { kind, file }) => (Method::Put, "update", of(kind), file),
+        CustomDataCommand::BatchUpdate(DataFile { kind, file }) => {
             (Method::Post, "batch update", format!("{}/items", of(kind)), file)
         }
     };

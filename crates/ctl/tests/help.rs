@@ -18,11 +18,17 @@ fn every_verb_has_a_help_with_an_example() {
         assert!(verb.get_about().is_some(), "{name}");
         let example = verb.get_after_help().unwrap_or_else(|| panic!("{name} has no example")).to_string();
         assert!(example.contains(&format!("ctl {name}")), "{name}: {example}");
-        let flags = verb.get_arguments().filter(|argument| !argument.is_positional());
-        for flag in flags {
-            assert!(flag.get_help().is_some(), "{name}: {} says nothing", flag.get_id());
-        }
     }
+    every_word_says_something(&command);
+}
+
+fn every_word_says_something(command: &Command) {
+    let name = command.get_name();
+    assert!(command.get_about().is_some(), "{name} says nothing");
+    for argument in command.get_arguments() {
+        assert!(argument.get_help().is_some(), "{name}: {} says nothing", argument.get_id());
+    }
+    command.get_subcommands().for_each(every_word_says_something);
 }
 
 #[test]

@@ -240,7 +240,7 @@ fn answers_that_make_no_sense_end_no_process() {
     }
 }
 
-scripts!(apply, contexts, create, delete, describe, diff, edit, explain, get, history, node, nginx, old, proxy);
+scripts!(apply, contexts, create, delete, describe, diff, edit, explain, get, help, history, node, nginx, old, proxy);
 
 #[test]
 fn every_filter_is_explained_field_by_field() {

@@ -21,6 +21,7 @@ pub(crate) enum LocalCommand {
     /// Print a script that makes a shell complete verbs and flags
     #[command(after_help = "Example:\n  source <(tidegate ctl completion bash)")]
     Completion {
+        /// Which shell
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
@@ -36,6 +37,7 @@ pub(crate) enum ConfigCommand {
     GetContexts(Show),
     /// Choose a context
     UseContext {
+        /// Its name, as `get-contexts` lists it
         #[arg(value_name = "CONTEXT")]
         name: String,
     },

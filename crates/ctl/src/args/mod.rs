@@ -11,7 +11,8 @@ pub(crate) use self::{
     local::{ConfigCommand, ConvertCommand, LocalCommand, NginxArgs},
     node::{CreateCommand, LogsCommand, NodeCommand, ProfileCommand, ProfileKind},
     old::{
-        ApiCommand, CustomDataCommand, CustomDataKindCommand, MemberCommand, ObjectCommand, ObjectStatus, OldCommand,
+        ApiCommand, CustomDataCommand, CustomDataKindCommand, DataFile, MemberCommand, ObjectCommand, ObjectStatus,
+        OldCommand, OneName,
     },
     proxy::HttpProxy,
 };
@@ -30,20 +31,23 @@ pub struct Ctl {
     pub(crate) command: Command,
 }
 
+/// Heading of the flags that all verbs have.
+const NODE: &str = "Node";
+
 /// How the node is reached. Each may stand behind the verb, too.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Admin address of the node [default: that of the file of contexts, else 127.0.0.1:2381]
-    #[arg(long, global = true, env = "TIDEGATE_SERVER", value_name = "HOST:PORT")]
+    #[arg(long, global = true, env = "TIDEGATE_SERVER", hide_env_values = true, help_heading = NODE, value_name = "HOST:PORT")]
     pub(crate) server: Option<String>,
     /// Speak https, whatever the address says
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = NODE)]
     pub(crate) force_tls: bool,
     /// With https, take any certificate of the node
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = NODE)]
     pub(crate) insecure_skip_verify: bool,
     /// File of contexts, as `ctl config` shows it [default: ~/.egctlrc]
-    #[arg(long, global = true, env = "TIDEGATE_CTL_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "TIDEGATE_CTL_CONFIG", hide_env_values = true, help_heading = NODE, value_name = "FILE")]
     pub(crate) config: Option<String>,
 }
 
@@ -68,7 +72,9 @@ pub(crate) enum Output {
     Default,
     /// A table that says more, where there is more to say
     Table,
+    /// YAML, a document for each object
     Yaml,
+    /// JSON
     Json,
 }
 

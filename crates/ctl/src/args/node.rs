@@ -44,6 +44,7 @@ pub(crate) enum NodeCommand {
         /// A kind, its alias or the start of either; or the name of an object. `all` or nothing for everything
         #[arg(value_name = "KIND|NAME")]
         what: Option<String>,
+        /// Name of the object
         #[arg(value_name = "NAME")]
         name: Option<String>,
         /// Which item, with `customdata KIND`
@@ -57,8 +58,10 @@ pub(crate) enum NodeCommand {
     /// Show objects whole, each with its status on every node
     #[command(after_help = "Example:\n  ctl describe pipeline demo-0 -v")]
     Describe {
+        /// A kind, its alias or the start of either; or the name of an object
         #[arg(value_name = "KIND|NAME")]
         what: Option<String>,
+        /// Name of the object
         #[arg(value_name = "NAME")]
         name: Option<String>,
         /// Do not cut lines at 50 columns
@@ -72,15 +75,17 @@ pub(crate) enum NodeCommand {
     /// Change one object in an editor
     #[command(after_help = "Example:\n  EGCTL_EDITOR=nano ctl edit httpserver demo")]
     Edit {
+        /// A kind, its alias or the start of either
         #[arg(value_name = "KIND")]
         kind: String,
+        /// Name of the object
         #[arg(value_name = "NAME")]
         name: String,
         /// One item of the custom data kind NAME, instead of all of its items
         #[arg(value_name = "ID")]
         id: Option<String>,
         /// Program to edit with; it gets the file's path behind its own arguments
-        #[arg(long, env = "EGCTL_EDITOR", default_value = "vi", value_name = "PROGRAM")]
+        #[arg(long, env = "EGCTL_EDITOR", hide_env_values = true, default_value = "vi", value_name = "PROGRAM")]
         editor: String,
     },
     /// Delete objects, members, custom data kinds and custom data
@@ -88,8 +93,10 @@ pub(crate) enum NodeCommand {
         after_help = "Examples:\n  ctl delete pipeline demo-0 demo-1\n  ctl delete hs --all\n  ctl delete customdata KIND ID"
     )]
     Delete {
+        /// A kind, its alias or the start of either
         #[arg(value_name = "KIND", required_unless_present = "file")]
         kind: Option<String>,
+        /// Name of the object
         #[arg(value_name = "NAME", required_unless_present_any = ["file", "all"])]
         names: Vec<String>,
         /// Delete all of KIND
@@ -102,8 +109,10 @@ pub(crate) enum NodeCommand {
     /// List the stored versions of an object
     #[command(after_help = "Example:\n  ctl history pipeline demo-0")]
     History {
+        /// A kind, its alias or the start of either
         #[arg(value_name = "KIND")]
         kind: String,
+        /// Name of the object
         #[arg(value_name = "NAME")]
         name: String,
         #[command(flatten)]
@@ -112,8 +121,10 @@ pub(crate) enum NodeCommand {
     /// Bring an earlier version of an object back, as a new version
     #[command(after_help = "Example:\n  ctl rollback pipeline demo-0 --to 3")]
     Rollback {
+        /// A kind, its alias or the start of either
         #[arg(value_name = "KIND")]
         kind: String,
+        /// Name of the object
         #[arg(value_name = "NAME")]
         name: String,
         /// Number of the version, as `history` lists it [default: the one before the newest]

@@ -38,7 +38,7 @@ pub(crate) enum OldCommand {
     },
 }
 
-/// A file of objects, or standard input.
+/// What a verb reads.
 #[derive(Debug, Args)]
 pub(crate) struct WholeFile {
     /// YAML or JSON; `-` reads standard input
@@ -46,24 +46,37 @@ pub(crate) struct WholeFile {
     pub(crate) file: String,
 }
 
+/// What is looked at, and how it is shown.
+#[derive(Debug, Args)]
+pub(crate) struct OneName {
+    /// Its name
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ObjectCommand {
+    /// List the kinds of objects
     Kinds(Show),
+    /// Print all objects
     List(Show),
-    Get {
-        name: String,
-        #[command(flatten)]
-        show: Show,
-    },
+    /// Print an object
+    Get(OneName),
+    /// Create objects
     Create(WholeFile),
+    /// Update objects
     Update(WholeFile),
+    /// Delete an object
     Delete {
+        /// Its name
         #[arg(required_unless_present = "all")]
         name: Option<String>,
         /// Delete all objects
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
+    /// Print what nodes say of objects
     Status {
         #[command(subcommand)]
         command: ObjectStatus,
@@ -72,70 +85,84 @@ pub(crate) enum ObjectCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ObjectStatus {
-    Get {
-        name: String,
-        #[command(flatten)]
-        show: Show,
-    },
+    /// Of one object
+    Get(OneName),
+    /// Of all objects
     List(Show),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MemberCommand {
+    /// Print all members
     List(Show),
-    Purge { name: String },
+    /// Forget a member that has stopped
+    Purge {
+        /// Its name
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CustomDataKindCommand {
+    /// Print all kinds
     List(Show),
-    Get {
-        name: String,
-        #[command(flatten)]
-        show: Show,
-    },
+    /// Print a kind
+    Get(OneName),
+    /// Create a kind
     Create(WholeFile),
+    /// Update a kind
     Update(WholeFile),
+    /// Delete a kind and its data
     Delete {
+        /// Its name
         name: String,
     },
 }
 
+/// A kind of custom data, and what is sent to it.
+#[derive(Debug, Args)]
+pub(crate) struct DataFile {
+    /// The kind of custom data
+    pub(crate) kind: String,
+    #[command(flatten)]
+    pub(crate) file: WholeFile,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CustomDataCommand {
+    /// Print all items of a kind
     List {
+        /// The kind of custom data
         kind: String,
         #[command(flatten)]
         show: Show,
     },
+    /// Print an item
     Get {
+        /// The kind of custom data
         kind: String,
+        /// The item's id
         id: String,
         #[command(flatten)]
         show: Show,
     },
-    Create {
-        kind: String,
-        #[command(flatten)]
-        file: WholeFile,
-    },
-    Update {
-        kind: String,
-        #[command(flatten)]
-        file: WholeFile,
-    },
-    BatchUpdate {
-        kind: String,
-        #[command(flatten)]
-        file: WholeFile,
-    },
+    /// Create an item
+    Create(DataFile),
+    /// Update an item
+    Update(DataFile),
+    /// Create, update and delete many items at once
+    BatchUpdate(DataFile),
+    /// Delete an item
     Delete {
+        /// The kind of custom data
         kind: String,
+        /// The item's id
         id: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApiCommand {
+    /// List the routes of the admin API
     List(Show),
 }

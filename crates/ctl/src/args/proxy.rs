@@ -10,6 +10,7 @@ use clap::Args;
 pub(crate) struct HttpProxy {
     /// Name of the HTTPServer; pipelines are NAME-0, NAME-1 and so on
     pub(crate) name: String,
+    /// Port to listen on
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
     /// Which requests go where; may be given many times
