@@ -5,10 +5,10 @@ use std::{fs, io::Read};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, kinds::Resource};
 
 /// Largest file: far above what a node takes.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// One object of a file.
 #[derive(Debug, PartialEq)]
@@ -18,7 +18,26 @@ pub(crate) struct Document {
     pub(crate) spec: Value,
 }
 
+impl Document {
+    pub(crate) fn resource(&self) -> Resource {
+        Resource::new(&self.kind)
+    }
+}
+
 pub(crate) fn read(file: &str, input: &mut dyn Read) -> Result<Vec<Document>, Error> {
+    parse(&read_text(file, input)?).map_err(|told| Error::Local(format!("{file}: {told}")))
+}
+
+/// The one value of a file, which need not be an object's.
+pub(crate) fn read_value(file: &str, input: &mut dyn Read) -> Result<Value, Error> {
+    let values = values(&read_text(file, input)?).map_err(|told| Error::Local(format!("{file}: {told}")))?;
+    match <[Value; 1]>::try_from(values) {
+        Ok([value]) => Ok(value),
+        Err(values) => Err(Error::Local(format!("{file}: {} documents where one is wanted", values.len()))),
+    }
+}
+
+fn read_text(file: &str, input: &mut dyn Read) -> Result<String, Error> {
     let wrong = |told: String| Error::Local(format!("{file}: {told}"));
     let mut text = String::new();
     let bytes = match file {
@@ -28,20 +47,29 @@ pub(crate) fn read(file: &str, input: &mut dyn Read) -> Result<Vec<Document>, Er
     if bytes.map_err(|error| wrong(error.to_string()))? as u64 == FILE_BYTES_MAX {
         return Err(wrong(format!("larger than {FILE_BYTES_MAX} bytes")));
     }
-    parse(&text).map_err(wrong)
+    Ok(text)
 }
 
 /// YAML documents, or JSON: an object or a list of them, which is what `get -o json` prints.
 fn parse(text: &str) -> Result<Vec<Document>, String> {
-    let values = match serde_json::from_str::<Value>(text) {
-        Ok(Value::Array(values)) => values,
-        Ok(value) => vec![value],
-        Err(_) => serde_yaml_ng::Deserializer::from_str(text).map(yaml).collect::<Result<_, _>>()?,
+    let values = match values(text)?.as_mut_slice() {
+        [Value::Array(values)] => std::mem::take(values),
+        values => values.iter_mut().map(Value::take).collect(),
     };
-    let documents = values.into_iter().enumerate().filter(|(_, value)| !value.is_null());
+    let documents = values.into_iter().enumerate();
     let documents: Vec<Document> =
         documents.map(|(index, spec)| document(index + 1, spec)).collect::<Result<_, _>>()?;
     if documents.is_empty() { Err("no object in it".to_owned()) } else { Ok(documents) }
+}
+
+/// YAML documents that are not empty, or one of JSON.
+fn values(text: &str) -> Result<Vec<Value>, String> {
+    let mut values = match serde_json::from_str::<Value>(text) {
+        Ok(value) => vec![value],
+        Err(_) => serde_yaml_ng::Deserializer::from_str(text).map(yaml).collect::<Result<Vec<_>, _>>()?,
+    };
+    values.retain(|value| !value.is_null());
+    Ok(values)
 }
 
 fn yaml(deserializer: serde_yaml_ng::Deserializer<'_>) -> Result<Value, String> {

@@ -5,19 +5,15 @@ use tidegate_base::ByteSize;
 
 use crate::{
     Error, Output, Streams,
-    objects::{write_json, write_table},
+    print::{write_table, write_value},
     server::Server,
 };
 
 pub(crate) async fn memory(server: &Server, output: Output, streams: &mut Streams<'_>) -> Result<bool, Error> {
     let report = server.memory().await?;
     match output {
-        Output::Json => write_json(streams.out, &report)?,
-        Output::Yaml => {
-            let text = serde_yaml_ng::to_string(&report).map_err(|error| Error::Local(error.to_string()))?;
-            write!(streams.out, "{text}")?;
-        }
-        Output::Table => table(&report, streams)?,
+        Output::Json | Output::Yaml => write_value(streams.out, output, &report)?,
+        Output::Default | Output::Table => table(&report, streams)?,
     }
     Ok(true)
 }
@@ -40,7 +36,7 @@ fn table(report: &Value, streams: &mut Streams<'_>) -> Result<(), Error> {
     rows.push(fixed("engine outside", &engine["tables"], &engine["outsideLimit"]));
     rows.push(fixed("program, uncounted", &report["unaccounted"], &report["program"]["limit"]));
     rows.push(fixed("allocator slack", &Value::Null, &report["slack"]["limit"]));
-    write_table(streams.out, ["HOLDER", "USED", "LIMIT", "PEAK", "REFUSED"], &rows)?;
+    write_table(streams.out, &["HOLDER", "USED", "LIMIT", "PEAK", "REFUSED"], &rows)?;
 
     let (process, allocator) = (&report["process"], &report["allocator"]);
     let facts = [
@@ -53,7 +49,7 @@ fn table(report: &Value, streams: &mut Streams<'_>) -> Result<(), Error> {
     ];
     writeln!(streams.out)?;
     let rows: Vec<_> = facts.iter().map(|(name, value)| [(*name).to_owned(), size(value)]).collect();
-    write_table(streams.out, ["PROCESS", "BYTES"], &rows)?;
+    write_table(streams.out, &["PROCESS", "BYTES"], &rows)?;
 
     let keys = report["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !keys.is_empty() {
@@ -63,7 +59,7 @@ fn table(report: &Value, streams: &mut Streams<'_>) -> Result<(), Error> {
         };
         writeln!(streams.out)?;
         let rows: Vec<_> = keys.iter().map(row).collect();
-        write_table(streams.out, ["WRITTEN", "LESS AT MOST", "WRITES", "KEY"], &rows)?;
+        write_table(streams.out, &["WRITTEN", "LESS AT MOST", "WRITES", "KEY"], &rows)?;
     }
     Ok(())
 }

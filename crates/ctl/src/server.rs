@@ -1,28 +1,69 @@
 //! Requests to the node, and what went wrong with them.
 
+use std::io::Write;
+
 use serde_json::Value;
 use tidegate_http::{
     message::Method,
     upstream::{Answer, Client, ClientError},
 };
 
+use crate::{args::Global, base64, contexts::Contexts, print::inline};
+
 /// Admin API of `server`, and client port of `store`, which has no admin API.
 const DEFAULT: &str = "127.0.0.1:2381";
 const DEFAULT_STORE: &str = "127.0.0.1:2379";
-const PREFIX: &str = "/apis/v2";
+pub(crate) const PREFIX: &str = "/apis/v2";
+/// What a server says that was spoken to in plain HTTP, with status 400.
+const NEEDS_HTTPS: &[u8] = b"Client sent an HTTP request to an HTTPS server";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server answered with an error.
-    #[error("{status}: {message}")]
-    Refused { status: u16, message: String },
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     #[error("{server}: {source}")]
     Unreachable { server: String, source: ClientError },
     #[error("{server}: the answer makes no sense: {told}")]
     Nonsense { server: String, told: String },
+    #[error("https is not supported yet")]
+    Https,
     /// A file, the terminal, or the command itself.
     #[error("{0}")]
     Local(String),
+}
+
+/// An answer with an error's status.
+#[derive(Debug, thiserror::Error)]
+#[error("{status}: {message}")]
+pub struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    /// What is wrong with a spec, each with its field in front.
+    pub(crate) problems: Vec<String>,
+    /// What a dry run says besides.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Error {
+    pub(crate) fn not_found(message: String) -> Self {
+        Self::Refused(Box::new(Refusal { status: 404, message, problems: Vec::new(), warnings: Vec::new() }))
+    }
+
+    /// The status of the answer, where there was one.
+    pub(crate) fn status(&self) -> Option<u16> {
+        if let Self::Refused(refusal) = self { Some(refusal.status) } else { None }
+    }
+
+    /// Whether the server knows nothing by that name, or knows no such route.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// Whether what is asked next may go better.
+    pub(crate) const fn is_of_one(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Local(_))
+    }
 }
 
 impl From<std::io::Error> for Error {
@@ -35,29 +76,41 @@ pub(crate) struct Server {
     base: String,
     /// Nobody named the server, so a store alone may be meant.
     by_default: bool,
+    /// Value of the header `Authorization`.
+    credentials: Option<String>,
     client: Client,
 }
 
 impl Server {
-    pub(crate) fn new(address: Option<&str>) -> Result<Self, Error> {
-        let given = address.unwrap_or(DEFAULT).trim_end_matches('/');
-        let base = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
-        if base.starts_with("https:") {
-            return Err(Error::Local("https to the admin API is not supported yet".to_owned()));
-        }
-        Ok(Self { base, by_default: address.is_none(), client: Client::default() })
+    /// A server that is named here is asked without the credentials of the file of contexts: they are another's.
+    pub(crate) fn new(global: &Global) -> Result<Self, Error> {
+        let (address, user) = match &global.server {
+            Some(address) => (Some(address.clone()), None),
+            None => match Contexts::current(global.config.as_deref())? {
+                Some((cluster, user)) => (Some(cluster.server).filter(|server| !server.is_empty()), Some(user)),
+                None => (None, None),
+            },
+        };
+        let given = address.as_deref().unwrap_or(DEFAULT).trim_end_matches('/');
+        let base = match (given.split_once("://"), global.force_tls) {
+            (Some((_, host)), true) => format!("https://{host}"),
+            (Some(_), false) => given.to_owned(),
+            (None, true) => format!("https://{given}"),
+            (None, false) => format!("http://{given}"),
+        };
+        let user = user.filter(|user| !user.username.is_empty());
+        let credentials = user.map(|user| {
+            let pair = format!("{}:{}", user.username, user.password);
+            format!("Basic {}", base64::encode(pair.as_bytes()))
+        });
+        Ok(Self { base, by_default: address.is_none(), credentials, client: Client::default() })
     }
 
     /// Asks the admin API.
     pub(crate) async fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Answer, Error> {
-        let text = body.map(Value::to_string).unwrap_or_default();
-        let headers: &[_] = match body {
-            Some(_) => &[("Accept", "application/json"), ("Content-Type", "application/json")],
-            None => &[("Accept", "application/json")],
-        };
         let target = format!("{PREFIX}{target}");
-        let answer = self.client.request(method, &self.base, &target, headers, text).await;
-        self.check(&self.base, answer)
+        let answer = self.send(&self.base, method, &target, body).await?;
+        check(answer)
     }
 
     pub(crate) async fn get(&self, target: &str) -> Result<Value, Error> {
@@ -65,38 +118,105 @@ impl Server {
         self.json(&answer)
     }
 
+    /// An answer that is text.
+    pub(crate) async fn get_text(&self, target: &str) -> Result<String, Error> {
+        let answer = self.call(Method::Get, target, None).await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// The account of memory, which a store alone has too.
     pub(crate) async fn memory(&self) -> Result<Value, Error> {
         const TARGET: &str = "/debug/memory";
-        let first = self.client.get(&self.base, TARGET).await;
-        let answer = if self.by_default && matches!(&first, Err(ClientError::Io { .. })) {
-            let store = format!("http://{DEFAULT_STORE}");
-            let second = self.client.get(&store, TARGET).await;
-            self.check(&store, second)?
-        } else {
-            self.check(&self.base, first)?
+        let first = self.send(&self.base, Method::Get, TARGET, None).await;
+        let answer = match first {
+            Err(Error::Unreachable { source: ClientError::Io { .. }, .. }) if self.by_default => {
+                self.send(&format!("http://{DEFAULT_STORE}"), Method::Get, TARGET, None).await?
+            }
+            first => first?,
         };
-        self.json(&answer)
+        self.json(&check(answer)?)
     }
 
-    fn check(&self, base: &str, answer: Result<Answer, ClientError>) -> Result<Answer, Error> {
-        let answer = answer.map_err(|source| Error::Unreachable { server: base.to_owned(), source })?;
-        if (200..300).contains(&answer.status) {
-            return Ok(answer);
-        }
-        let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
-        let told = serde_json::from_str::<Value>(&text).ok();
-        let message = told.and_then(|told| Some(told.get("message")?.as_str()?.to_owned())).unwrap_or(text);
-        Err(Error::Refused { status: answer.status, message })
+    /// Writes an answer down while it comes.
+    pub(crate) async fn follow(&self, target: &str, out: &mut dyn Write) -> Result<(), Error> {
+        let target = format!("{PREFIX}{target}");
+        let each = |piece: &[u8]| out.write_all(piece).and_then(|()| out.flush());
+        let answer = self.client.follow(plain(&self.base)?, &target, &self.headers(), each).await;
+        check(spoken(&self.base, answer)?).map(drop)
     }
 
-    fn json(&self, answer: &Answer) -> Result<Value, Error> {
+    /// Sends one request, and reads the answer whole.
+    async fn send(&self, base: &str, method: Method, target: &str, body: Option<&Value>) -> Result<Answer, Error> {
+        let mut headers = self.headers();
+        headers.extend(body.map(|_| ("Content-Type", "application/json")));
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let answer = self.client.request(method, plain(base)?, target, &headers, text).await;
+        spoken(base, answer)
+    }
+
+    fn headers(&self) -> Vec<(&'static str, &str)> {
+        let credentials = self.credentials.as_deref().map(|value| ("Authorization", value));
+        [("Accept", "application/json")].into_iter().chain(credentials).collect()
+    }
+
+    pub(crate) fn json(&self, answer: &Answer) -> Result<Value, Error> {
         let nonsense = |told: serde_json::Error| Error::Nonsense { server: self.base.clone(), told: told.to_string() };
         serde_json::from_slice(&answer.body).map_err(nonsense)
     }
 }
 
-/// A name as one segment of a path.
+/// The one place that says what is done about https: nothing, until the client speaks it.
+fn plain(base: &str) -> Result<&str, Error> {
+    if base.starts_with("https:") { Err(Error::Https) } else { Ok(base) }
+}
+
+/// An answer, unless it is that of a server that wants to be spoken to in https.
+fn spoken(base: &str, answer: Result<Answer, ClientError>) -> Result<Answer, Error> {
+    let answer = answer.map_err(|source| Error::Unreachable { server: base.to_owned(), source })?;
+    let wants_https = answer.body.windows(NEEDS_HTTPS.len()).any(|part| part == NEEDS_HTTPS);
+    if answer.status == 400 && wants_https { Err(Error::Https) } else { Ok(answer) }
+}
+
+fn check(answer: Answer) -> Result<Answer, Error> {
+    if (200..300).contains(&answer.status) {
+        return Ok(answer);
+    }
+    let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
+    let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
+    let message = told["message"].as_str().map_or(text, ToOwned::to_owned);
+    // A dry run lists them; else they are in the message, as JSON of its own.
+    let problems = match &told["problems"] {
+        Value::Array(problems) => problems.iter().map(problem).collect(),
+        _ => problems(&message),
+    };
+    Err(Error::Refused(Box::new(Refusal { status: answer.status, message, problems, warnings: warnings(&told) })))
+}
+
+/// Warnings in the answer of a dry run.
+pub(crate) fn warnings(told: &Value) -> Vec<String> {
+    told["warnings"].as_array().into_iter().flatten().map(inline).collect()
+}
+
+/// What a failed validation lists, by kind of problem: texts that begin with the field's path.
+fn problems(message: &str) -> Vec<String> {
+    let Ok(Value::Object(told)) = serde_json::from_str(message) else { return Vec::new() };
+    let lists = told.values().map(|value| match value {
+        Value::Array(values) => values.iter().map(problem).collect(),
+        Value::String(text) => vec![text.clone()],
+        _ => Vec::new(),
+    });
+    lists.flatten().collect()
+}
+
+fn problem(problem: &Value) -> String {
+    match (problem["field"].as_str(), problem["message"].as_str()) {
+        (Some("") | None, Some(message)) => message.to_owned(),
+        (Some(field), Some(message)) => format!("{field}: {message}"),
+        _ => inline(problem),
+    }
+}
+
+/// A name as one segment of a path, or as a value of a query.
 pub(crate) fn segment(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
@@ -104,4 +224,20 @@ pub(crate) fn segment(name: &str) -> String {
             byte => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_told_one_by_one() {
+        let told = r#"{"jsonschemaErrs": ["port: too small"], "formatErrs": ["a: b"], "systemErr": "c"}"#;
+        assert_eq!(problems(told), ["port: too small", "a: b", "c"]);
+        let of = |told: &str| problem(&serde_json::from_str(told).unwrap());
+        assert_eq!(of(r#"{"field": "rules[0].host", "message": "no"}"#), "rules[0].host: no");
+        assert_eq!(of(r#"{"field": "", "message": "no"}"#), "no");
+        assert!(problems("no such kind").is_empty());
+        assert!(problems("[1]").is_empty());
+    }
 }

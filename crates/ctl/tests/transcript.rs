@@ -152,14 +152,14 @@ fn objects_are_applied_shown_and_deleted() {
         "create HTTPServer demo successfully (dry run)\ncreate Pipeline demo-pipeline successfully (dry run)\n";
     let (done, out, _) = node.ctl("apply -f - --dry-run", &spec);
     assert_eq!((done, &*out), (true, checked));
-    node.check("get", "", (true, "NAME   KIND   AGE   STATUS\n", ""));
+    node.check("get", "", (true, "NAME   KIND   AGE\n", ""));
 
     let (done, out, err) = node.ctl("apply -f -", &spec);
     assert!(done, "{err}");
     assert_eq!(out, "create HTTPServer demo successfully\ncreate Pipeline demo-pipeline successfully\n");
     assert!(err.starts_with("Warning: HTTPServer demo: ") && err.contains("colour"), "{err}");
     node.until(|objects| objects.version() == 2 && objects.statuses().len() == 2);
-    let (done, out, err) = node.ctl("get", "");
+    let (done, out, err) = node.ctl("get -o table", "");
     assert!(done, "{err}");
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAME", "KIND", "AGE", "STATUS"]);
@@ -185,6 +185,61 @@ fn objects_are_applied_shown_and_deleted() {
     node.check("delete hs demo", "", (true, "delete HTTPServer demo successfully\n", ""));
     let gone = "Error: delete HTTPServer demo: 404: the object demo does not exist\n";
     node.check("delete -f -", &spec, (false, "delete Pipeline demo-pipeline successfully\n", gone));
+}
+
+#[test]
+fn the_verbs_of_egctl_find_their_routes() {
+    let node = Node::start();
+    node.check("health", "", (true, "OK\n", ""));
+    let (done, out, err) = node.ctl("api-resources", "");
+    assert!(done && out.contains("httpservers,hs"), "{out}{err}");
+    let (done, out, err) = node.ctl("apis", "");
+    assert!(done && out.contains("/apis/v2/objects/{name}"), "{out}{err}");
+    let pipeline = "name: a\nkind: Pipeline\nfilters: []\n---\nname: b\nkind: Pipeline\nfilters: []\n";
+    node.check("create -f -", pipeline, (true, "create Pipeline a successfully\ncreate Pipeline b successfully\n", ""));
+    let (done, _, err) = node.ctl("create -f -", pipeline);
+    assert!(!done && err.lines().count() == 2 && err.starts_with("Error: create Pipeline a: 409: "), "{err}");
+    node.until(|objects| objects.statuses().len() == 2);
+    let (done, out, err) = node.ctl("describe pl a", "");
+    assert!(done && out.starts_with("Name: a\nKind: Pipeline\n"), "{out}{err}");
+    assert!(out.ends_with("\nAllStatus:\n  - node: m1\n    status:\n      health: ''\n"), "{out}");
+    node.check("diff -f -", pipeline, (true, "", ""));
+    let other = "name: a\nkind: Pipeline\nfilters: [{name: m, kind: Mock, rules: [{code: 200}]}]\n";
+    let told = "update Pipeline a\n  + filters[0]: {\"name\":\"m\",\"kind\":\"Mock\",\"rules\":[{\"code\":200}]}\n";
+    node.check("diff -f -", other, (false, told, ""));
+    let (done, out, err) = node.ctl("edit pipeline a --editor true", "");
+    assert!(done && out == "edit Pipeline a: nothing was changed\n", "{out}{err}");
+    node.check(
+        "delete pipeline --all",
+        "",
+        (true, "delete Pipeline a successfully\ndelete Pipeline b successfully\n", ""),
+    );
+}
+
+/// The data plane takes what is made from nginx.conf and from the flags of `create httpproxy`.
+#[test]
+fn what_is_converted_can_be_applied() {
+    let node = Node::start();
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("nginx.conf");
+    let text = "http { upstream app { server 10.0.0.1:80 weight=3; server 10.0.0.2:80; }
+        upstream same { ip_hash; server 10.0.0.1:80; } upstream header { hash $http_x_user; server 10.0.0.1:80; }
+        server { listen 127.0.0.1:0; } server { listen 127.0.0.1:PORT default_server; server_name a.example *.b.example c.* ~^d\\d+$;
+        client_max_body_size 1m; proxy_set_header X-Real-IP $remote_addr;
+        location / { proxy_pass http://app; } location = /e { proxy_pass http://same/f; proxy_set_header Host h.example; }
+        location ~* \\.png$ { proxy_pass http://header; proxy_set_header Host $host; } location ^~ /g { proxy_pass http://10.0.0.3:81/h; } } }";
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    std::fs::write(&conf, text.replace("PORT", &free())).unwrap();
+    let (done, objects, err) = node.ctl(&format!("convert nginx -f {}", conf.display()), "");
+    assert!(done, "{err}");
+    let (done, out, err) = node.ctl("apply -f -", &objects);
+    assert_eq!((done, &*err), (true, ""), "{objects}");
+    assert_eq!(out.lines().count(), 5, "{out}");
+
+    let rules = "--rule a.example/x=http://10.0.0.1:80,http://10.0.0.2:80 --rule /y*=http://10.0.0.3:80";
+    let (done, out, err) = node.ctl(&format!("create httpproxy demo --port {} {rules}", free()), "");
+    assert_eq!((done, &*err), (true, ""));
+    assert_eq!(out.lines().count(), 3, "{out}");
 }
 
 #[test]

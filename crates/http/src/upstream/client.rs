@@ -59,7 +59,7 @@ pub enum ClientError {
     NoMemory,
 }
 
-fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
+pub(super) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
     move |source| ClientError::Io { action, source }
 }
 
@@ -76,17 +76,8 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, ClientError> {
-        let endpoint = Endpoint::parse(base)?;
-        endpoint.resolve().map_err(io("look the server's name up"))?;
-        let mut head = RequestHead::default();
-        head.method = method;
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        head.set_path(path.as_bytes());
-        head.set_query(query.as_bytes());
-        for (name, value) in headers {
-            head.headers.append(name, value.as_bytes());
-        }
-        let work = exchange(&endpoint, &head, body.into(), self.answer_bytes_max);
+        let (endpoint, head) = question(method, base, target, headers)?;
+        let work = self.exchange(&endpoint, &head, body.into());
         time::timeout(self.timeout, work).await.map_err(|_| ClientError::Timeout(self.timeout))?
     }
 
@@ -107,23 +98,48 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         self.request(Method::Post, base, target, &[("Content-Type", content_type)], body).await
     }
+
+    async fn exchange(&self, endpoint: &Endpoint, head: &RequestHead, body: Bytes) -> Result<Answer, ClientError> {
+        let (mut socket, tx) = self.dial(endpoint, head, &body).await?;
+        talk(&mut socket, tx, body, head.method, Keep::All(self.answer_bytes_max)).await.map(|told| told.answer)
+    }
+
+    /// A connection for one question, and the bytes of its head.
+    pub(super) async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        head: &RequestHead,
+        body: &Bytes,
+    ) -> Result<(Socket, BytesMut), ClientError> {
+        let addresses = endpoint.addresses();
+        let stream = TcpStream::connect(&addresses[..]).await.map_err(io("connect"))?;
+        let mut tx = BytesMut::new();
+        encode_whole(&mut tx, head, endpoint, body);
+        // One connection a question: the server need not keep it. The option goes in front of the empty line.
+        tx.truncate(tx.len() - 2);
+        tx.extend_from_slice(b"Connection: close\r\n\r\n");
+        Ok((Socket::Tcp(stream), tx))
+    }
 }
 
-async fn exchange(
-    endpoint: &Endpoint,
-    head: &RequestHead,
-    body: Bytes,
-    body_max: usize,
-) -> Result<Answer, ClientError> {
-    let addresses = endpoint.addresses();
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(io("connect"))?;
-    let mut tx = BytesMut::new();
-    encode_whole(&mut tx, head, endpoint, &body);
-    // One connection a question: the server need not keep it. The option goes in front of the empty line.
-    tx.truncate(tx.len() - 2);
-    tx.extend_from_slice(b"Connection: close\r\n\r\n");
-    let mut socket = Socket::Tcp(stream);
-    talk(&mut socket, tx, body, head.method, Keep::All(body_max)).await.map(|told| told.answer)
+/// Where a request goes, its name looked up, and what it says.
+pub(super) fn question(
+    method: Method,
+    base: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Result<(Endpoint, RequestHead), ClientError> {
+    let endpoint = Endpoint::parse(base)?;
+    endpoint.resolve().map_err(io("look the server's name up"))?;
+    let mut head = RequestHead::default();
+    head.method = method;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    head.set_path(path.as_bytes());
+    head.set_query(query.as_bytes());
+    for (name, value) in headers {
+        head.headers.append(name, value.as_bytes());
+    }
+    Ok((endpoint, head))
 }
 
 /// What is kept of an answer's body.
@@ -180,7 +196,7 @@ pub(super) async fn talk(
     Ok(Told { answer: Answer { status, headers, body }, reusable })
 }
 
-async fn write(socket: &mut Socket, mut head: BytesMut, mut body: Bytes) -> std::io::Result<()> {
+pub(super) async fn write(socket: &mut Socket, mut head: BytesMut, mut body: Bytes) -> std::io::Result<()> {
     poll_fn(|cx| {
         while !head.is_empty() || !body.is_empty() {
             let written = ready!(socket.poll_write(cx, &[IoSlice::new(&head), IoSlice::new(&body)]))?;
@@ -193,7 +209,7 @@ async fn write(socket: &mut Socket, mut head: BytesMut, mut body: Bytes) -> std:
     .await
 }
 
-async fn read(socket: &mut Socket, rx: &mut BytesMut) -> Result<usize, ClientError> {
+pub(super) async fn read(socket: &mut Socket, rx: &mut BytesMut) -> Result<usize, ClientError> {
     rx.reserve(8 << 10);
     poll_fn(|cx| socket.poll_read(cx, rx)).await.map_err(io("read the answer"))
 }

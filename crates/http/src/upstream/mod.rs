@@ -8,6 +8,7 @@ mod aside;
 mod call;
 mod client;
 mod endpoint;
+mod follow;
 mod pool;
 mod send;
 #[cfg(test)]
