@@ -1,0 +1,45 @@
+//! Certificates for tests, made anew by each.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
+
+pub use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+
+/// A certificate and its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub cert: String,
+    pub key: String,
+}
+
+/// Somebody who signs certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate in PEM.
+    pub cert: String,
+}
+
+impl Authority {
+    #[expect(clippy::new_without_default, reason = "each one differs")]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new([]).expect("no name is wrong");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("there is randomness");
+        let cert = params.self_signed(&key).expect("a key signs").pem();
+        Self { issuer: Issuer::new(params, key), cert }
+    }
+
+    /// For these hosts: names, also with a wildcard, or addresses.
+    pub fn pair(&self, hosts: &[&str]) -> Pair {
+        self.pair_of(&PKCS_ECDSA_P256_SHA256, hosts)
+    }
+
+    /// As [`Authority::pair`], with a key of this kind.
+    pub fn pair_of(&self, kind: &'static SignatureAlgorithm, hosts: &[&str]) -> Pair {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let params = CertificateParams::new(hosts).expect("the hosts of a test are good");
+        let key = KeyPair::generate_for(kind).expect("there is randomness");
+        let cert = params.signed_by(&key, &self.issuer).expect("a key signs").pem();
+        Pair { cert, key: key.serialize_pem() }
+    }
+}
