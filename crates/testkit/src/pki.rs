@@ -43,3 +43,14 @@ impl Authority {
         Pair { cert, key: key.serialize_pem() }
     }
 }
+
+/// As specs have it: in base64.
+pub fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let piece = |part: &[u8]| {
+        let bits = part.iter().fold(0usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - part.len()));
+        let digit = |at: usize| if at <= part.len() { char::from(DIGITS[bits >> (18 - 6 * at) & 63]) } else { '=' };
+        (0..4).map(digit).collect::<String>()
+    };
+    text.as_bytes().chunks(3).map(piece).collect()
+}

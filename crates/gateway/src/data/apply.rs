@@ -92,7 +92,7 @@ impl Inner {
                         state.globals.extend(global.map(|global| (name.to_owned(), Arc::new(global))));
                     }
                     HTTP_SERVER => match read_server(&given.spec, &mut report) {
-                        Some(compiled) if lease.try_grow(compiled.regexp_bytes()) => {
+                        Some(compiled) if lease.try_grow(compiled.further_bytes()) => {
                             servers.push((name.to_owned(), compiled));
                         }
                         Some(_) => {
@@ -132,7 +132,7 @@ impl Inner {
         let mut opening = Vec::new();
         let State { servers, pipelines, globals, .. } = state;
         let parts = Parts { pipelines, globals, log: self.log.get() };
-        for (name, compiled) in built.servers {
+        for (name, mut compiled) in built.servers {
             let Some(running) = servers.get_mut(&name) else {
                 let routes = compiled.join(&parts);
                 let permits = Permits::new(routes.settings.connections_max);
@@ -145,7 +145,8 @@ impl Inner {
                 continue;
             };
             // A port that was chosen for it stays.
-            let moves = compiled.address != running.compiled.address;
+            let moves = compiled.moves_from(&running.compiled);
+            compiled.adopt(&running.compiled);
             running.compiled = compiled;
             if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
                 listener.close();

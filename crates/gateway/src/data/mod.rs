@@ -22,6 +22,7 @@ mod service;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod variables;
 
 pub(crate) use permits::Permit;

@@ -8,6 +8,7 @@ use tidegate_base::Budget;
 use tidegate_http::{
     h1::{Config, Stats},
     message::Method,
+    tls,
 };
 use tidegate_pipeline::Pipeline;
 
@@ -50,6 +51,8 @@ pub(crate) struct Routes {
     pub(crate) global: Option<Arc<GlobalFilter>>,
     /// Where requests are logged, if they are.
     pub(crate) access: Option<Access>,
+    /// What new connections are encrypted with, if they are.
+    pub(crate) tls: Option<tls::Server>,
 }
 
 /// Where requests of a path go, and how they change on the way.

@@ -14,9 +14,6 @@ use rustls::{
 
 use super::{Identity, PROVIDER, Roots, TlsError};
 
-/// Names of servers whose sessions are kept to be resumed; of each at most eight tickets. Beyond it the oldest are forgotten.
-const SESSIONS_MAX: usize = 64;
-
 /// What a [`Client`] is made of.
 #[derive(Debug, Clone, Default)]
 pub struct ClientSettings {
@@ -25,6 +22,8 @@ pub struct ClientSettings {
     pub roots: Option<Roots>,
     /// Shown to servers that ask for a certificate.
     pub identity: Option<Identity>,
+    /// Names of servers whose sessions are kept to be resumed, of each at most eight tickets. Beyond it the oldest are forgotten.
+    pub sessions: usize,
 }
 
 /// A client's side of handshakes, with the sessions it can resume. Cheap to clone.
@@ -45,7 +44,10 @@ impl Client {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(Arc::new(Always(identity))),
         };
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        config.resumption = match settings.sessions {
+            0 => Resumption::disabled(),
+            names => Resumption::in_memory_sessions(names),
+        };
         Ok(Self(Arc::new(config)))
     }
 }

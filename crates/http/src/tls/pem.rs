@@ -94,6 +94,19 @@ impl Roots {
     }
 }
 
+impl PartialEq for Identity {
+    /// The key belongs to its certificate: one certificate, one key.
+    fn eq(&self, other: &Self) -> bool {
+        self.chain() == other.chain()
+    }
+}
+
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("chain", &self.chain().len()).finish_non_exhaustive()
@@ -148,4 +161,24 @@ pub fn base64(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_or_refused() {
+        for (text, expected) in [
+            ("dXNlcjpwYXNz", Some("user:pass")),
+            ("YTo=", Some("a:")),
+            ("YQ==", Some("a")),
+            ("", Some("")),
+            ("YQ=", None),
+            ("Y===", None),
+            ("Y Q=", None),
+        ] {
+            assert_eq!(base64(text).as_deref(), expected.map(str::as_bytes), "{text}");
+        }
+    }
 }

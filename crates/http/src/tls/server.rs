@@ -13,7 +13,7 @@ use rustls::{
 use super::{Identity, PROVIDER, Roots, TlsError};
 
 /// What a [`Server`] is made of.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerSettings {
     /// At least one; the first is for clients that name no host, or one that nobody has a certificate for.
     pub identities: Vec<Identity>,

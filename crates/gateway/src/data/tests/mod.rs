@@ -7,6 +7,7 @@ mod reload;
 mod resilience;
 mod routes;
 mod rules;
+mod tls;
 mod upstream;
 
 use std::{

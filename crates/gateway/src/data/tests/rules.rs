@@ -225,7 +225,7 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
         assert_eq!(fields, expected, "{spec}");
     };
     check(
-        json!({"port": 80, "ipFilter": {"allowIPs": ["x"]}, "tracing": {}, "certs": {"a": "b"}, "rules": [
+        json!({"port": 80, "ipFilter": {"allowIPs": ["x"]}, "tracing": {}, "rules": [
             {"hostRegexp": "(", "ipFilter": {"blockIPs": ["1.2.3.4/40"]}, "paths": [
                 {"pathRegexp": "[", "backend": "p", "headers": [{"key": "k", "regexp": "**"}], "queries": [{"key": "k"}]},
                 {"rewriteTarget": "/x", "backendPool": {}, "methods": ["GET", "GET"]},
@@ -233,7 +233,6 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
             {"hosts": [{"value": ")", "isRegexp": true}]},
         ]}),
         &[
-            "certs",
             "tracing",
             "rules[0].hostRegexp",
             "rules[0].ipFilter.blockIPs[0]",

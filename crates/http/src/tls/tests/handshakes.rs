@@ -135,7 +135,7 @@ fn clients_without_a_good_certificate_are_refused_where_one_is_required() {
         let handle = Handle::new(server(vec![of_server], Some(roots(&authority))));
         let (address, _) = start(Told, handle, Config::default(), &budget).await;
         let with = |identity: Option<Identity>| {
-            Client::new(ClientSettings { roots: Some(roots(&authority)), identity }).unwrap()
+            Client::new(ClientSettings { roots: Some(roots(&authority)), identity, sessions: 1 }).unwrap()
         };
         let good = with(Some(identity(&authority.pair(&["client"]))));
         let mut stream = connect(address, &good, "localhost").await.unwrap();

@@ -70,7 +70,7 @@ pub(crate) async fn connect(address: SocketAddr, client: &Client, name: &str) ->
 }
 
 pub(crate) fn trusting(authority: &Authority) -> Client {
-    Client::new(ClientSettings { roots: Some(roots(authority)), identity: None }).unwrap()
+    Client::new(ClientSettings { roots: Some(roots(authority)), identity: None, sessions: 1 }).unwrap()
 }
 
 /// Asks, and reads to the end that the server announces.

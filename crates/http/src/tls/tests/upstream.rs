@@ -56,7 +56,7 @@ fn pools(budget: &Budget, tls: Option<Client>) -> Rc<Pools> {
 }
 
 fn settings(roots: Option<Roots>, identity: Option<Identity>) -> Option<Client> {
-    Some(Client::new(ClientSettings { roots, identity }).unwrap())
+    Some(Client::new(ClientSettings { roots, identity, sessions: 1 }).unwrap())
 }
 
 async fn upstream(server: Server, budget: &Budget) -> (String, Rc<Cell<usize>>) {
