@@ -1,6 +1,6 @@
 //! Certificates for tests, made anew by each.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 
 pub use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
 
@@ -22,6 +22,8 @@ impl Authority {
     #[expect(clippy::new_without_default, reason = "each one differs")]
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no name is wrong");
+        // Else it has the name of those it signs, which OpenSSL takes for certificates that have signed themselves.
+        params.distinguished_name.push(DnType::CommonName, "Authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("there is randomness");
@@ -42,6 +44,15 @@ impl Authority {
         let cert = params.signed_by(&key, &self.issuer).expect("a key signs").pem();
         Pair { cert, key: key.serialize_pem() }
     }
+}
+
+/// An example of a manual with real certificates in the places of `CERTIFICATE`, `KEY` and `AUTHORITY`.
+pub fn fill(example: &str) -> String {
+    let authority = Authority::new();
+    let pair = authority.pair(&["example.test"]);
+    let filled = example.replace(": CERTIFICATE", &format!(": {}", base64(&pair.cert)));
+    let filled = filled.replace(": KEY", &format!(": {}", base64(&pair.key)));
+    filled.replace(": AUTHORITY", &format!(": {}", base64(&authority.cert)))
 }
 
 /// As specs have it: in base64.

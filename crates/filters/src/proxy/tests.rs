@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 use tidegate_base::{ByteSize, Limits, Profile};
 use tidegate_pipeline::{Pipeline, Registry, Report};
+use tidegate_testkit::pki::fill;
 
 use super::*;
 
@@ -83,9 +84,9 @@ fn examples_of_the_manual_are_built() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/Proxy.md");
     let page = std::fs::read_to_string(page).unwrap();
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
-        let spec: Value = serde_yaml_ng::from_str(example).unwrap();
+        let spec: Value = serde_yaml_ng::from_str(&fill(example)).unwrap();
         let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();
         let filters = if spec["kind"] == "Pipeline" { list("filters") } else { vec![spec.clone()] };
         let (mut report, registry) = (Report::default(), Registry::new(crate::KINDS));

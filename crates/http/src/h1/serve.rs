@@ -119,7 +119,11 @@ async fn awake(exchange: &mut Exchange, until: Instant) -> bool {
         readable = readable => readable,
     };
     if !awake {
-        poll_fn(|cx| Poll::Ready(down.socket.poll_farewell(cx))).await;
+        poll_fn(|cx| {
+            down.socket.poll_farewell(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
     awake
 }

@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 10;
 
 /// Makes an encrypted connection of `stream`, within [`HANDSHAKE_TIMEOUT`]. It holds [`TLS_BYTES`](super::TLS_BYTES) and what
-/// its buffers take, and while it lasts the handshake 12 KiB more. Cancel safe: the connection then closes.
+/// its buffers take, and while it lasts the handshake 8 KiB more. Cancel safe: the connection then closes.
 ///
 /// # Errors
 /// [`TlsError`]: the client was told why where that could be.

@@ -23,14 +23,18 @@ mod scratch;
 mod server;
 mod stream;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+mod transfer;
 
 use std::{
     io,
     sync::{Arc, LazyLock},
 };
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{
+    SupportedCipherSuite,
+    crypto::{CryptoProvider, aws_lc_rs, hash::HashAlgorithm},
+};
 
 pub use accept::accept;
 pub use client::{Client, ClientSettings};
@@ -41,7 +45,21 @@ pub use stream::{TLS_BYTES, TlsInfo, TlsStream};
 /// Until a handshake is done, on both sides. Source: `net/http` of Go, which Easegress runs on.
 pub const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+/// The suites of `rustls` with those of SHA-256 in front, as Go and browsers have them: processors have instructions for it and
+/// not for SHA-384, whose key schedule was a tenth of a handshake's time.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = aws_lc_rs::default_provider();
+    let is_sha256 = |suite: &SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider.algorithm() == HashAlgorithm::SHA256,
+        SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider.algorithm() == HashAlgorithm::SHA256,
+    };
+    let is_aes = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite()).contains("AES");
+    provider.cipher_suites.sort_by_key(|suite| {
+        let old = matches!(suite, SupportedCipherSuite::Tls12(_));
+        (old, !(is_sha256(suite) && is_aes(suite)))
+    });
+    Arc::new(provider)
+});
 
 /// Why there is no encrypted connection, or no longer.
 #[derive(Debug, thiserror::Error)]

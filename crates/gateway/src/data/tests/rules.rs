@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
+use tidegate_testkit::pki::fill;
 
 use super::{
     Gateway, body, connect, read_until, status,
@@ -289,7 +290,8 @@ fn the_examples_of_the_manual_are_accepted() {
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() > 3);
     for example in examples {
-        let spec: Value = serde_yaml_ng::from_str(example).unwrap_or_else(|error| panic!("{error} in {example}"));
+        let spec: Value =
+            serde_yaml_ng::from_str(&fill(example)).unwrap_or_else(|error| panic!("{error} in {example}"));
         let kind = spec["kind"].as_str().unwrap();
         match gateway.plane.validate(kind, &spec) {
             Ok(warnings) => assert!(warnings.is_empty(), "{warnings:?} in {example}"),

@@ -165,8 +165,8 @@ fn certificates_change_under_traffic() {
         assert!(shown == expected, "new connections get the new certificate");
     }
     done.store(true, Ordering::Relaxed);
-    let asked: Vec<usize> = asking.into_iter().map(|thread| thread.join().expect("no request failed")).collect();
-    let connections = gateway.plane.counters()["s"].connections as usize;
+    let asked: Vec<u64> = asking.into_iter().map(|thread| thread.join().expect("no request failed")).collect();
+    let connections = gateway.plane.counters()["s"].connections;
     // What connects and asks nothing does not count.
     assert_eq!(connections, 2 + asked[2] + asked[3] + 39, "none was closed early");
 }
