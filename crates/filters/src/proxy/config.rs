@@ -15,6 +15,7 @@ use super::{
     health::{Health, HealthConfig},
     pool::{Guard, Pool, Target},
     request::RequestMatcher,
+    tls::{Mtls, Tls},
 };
 
 /// Most bytes of an answer unless a spec says otherwise.
@@ -45,9 +46,9 @@ pub struct Config {
     /// Compression of answers. Not supported yet.
     #[serde(default)]
     compression: Option<Value>,
-    /// TLS to the servers. Not supported yet.
+    /// TLS to servers of `https`. Without it **none of their certificates is verified**.
     #[serde(default)]
-    mtls: Option<Value>,
+    mtls: Option<Mtls>,
 }
 
 const fn default_idle() -> u32 {
@@ -108,7 +109,7 @@ struct PoolConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Server {
-    /// `http://HOST[:PORT][/PATH]`; the path goes before each request's path as it is.
+    /// `http://HOST[:PORT][/PATH]`, or the same with `https`; the path goes before each request's path as it is.
     url: String,
     /// Whether `Host` stays the client's even where the URL has a name and not an address.
     #[serde(default)]
@@ -127,6 +128,7 @@ pub(super) struct Built {
     pub(super) mirror: Option<Pool>,
     /// Servers of all of them.
     pub(super) servers: usize,
+    pub(super) tls: Option<Tls>,
 }
 
 /// What pools are built with.
@@ -136,6 +138,7 @@ struct Site<'a> {
     /// The filter's `serverMaxBodySize`.
     answer_size: i64,
     servers: usize,
+    tls: Option<Tls>,
     problems: Problems,
 }
 
@@ -144,12 +147,14 @@ impl Config {
     /// All problems.
     pub(super) fn build(self, deps: &Deps, random: &Random) -> Result<Built, Problems> {
         let answer_size = self.server_max_body_size;
-        let mut site = Site { deps, random, answer_size, servers: 0, problems: Problems::default() };
-        for (field, given) in [
-            ("compression", self.compression.is_some()),
-            ("mtls", self.mtls.is_some()),
-            ("maxRedirection", self.max_redirection > 0),
-        ] {
+        let mut problems = Problems::default();
+        let all = self.pools.iter().chain(&self.mirror_pool).flat_map(|pool| &pool.servers);
+        let secure = |server: &&Server| Endpoint::parse(&server.url).is_ok_and(|endpoint| endpoint.is_secure());
+        let tls = Tls::new(self.mtls.as_ref(), all.filter(secure).count(), deps, &mut problems);
+        let mut site = Site { deps, random, answer_size, servers: 0, tls, problems };
+        for (field, given) in
+            [("compression", self.compression.is_some()), ("maxRedirection", self.max_redirection > 0)]
+        {
             site.problems.require(!given, field, NOT_YET);
         }
         let mains = self.pools.iter().filter(|pool| pool.filter.is_none()).count();
@@ -171,9 +176,9 @@ impl Config {
             }
             pool.build("mirrorPool", &mut site)
         });
-        let servers = site.servers;
+        let (servers, tls) = (site.servers, site.tls);
         match (site.problems.into_result(), main) {
-            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, servers }),
+            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, servers, tls }),
             (Err(problems), _) => Err(problems),
             (Ok(()), None) => Err(Problems::default()),
         }
@@ -271,7 +276,8 @@ impl PoolConfig {
         if site.problems.iter().count() > before {
             return None;
         }
-        let health = health.map(|health| Health::start(health, &urls, site.deps, site.random));
+        let tls = site.tls.as_ref().map(|tls| &tls.client);
+        let health = health.map(|health| Health::start(health, &urls, site.deps, site.random, tls));
         let first = site.servers;
         site.servers += targets.len();
         Some(Pool {

@@ -17,6 +17,7 @@ mod request;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
@@ -31,6 +32,7 @@ pub use config::Config;
 use hash::Random;
 use mirror::{Mirror, hold_body};
 use pool::{Ended, Pool};
+use tls::Tls;
 
 /// Sends requests to the servers of its pools.
 pub struct Proxy {
@@ -42,6 +44,7 @@ pub struct Proxy {
     /// Servers of all pools.
     servers: usize,
     limits: PoolLimits,
+    tls: Option<Tls>,
     budget: Budget,
     random: Random,
     local: LocalKey,
@@ -91,6 +94,7 @@ pools:
             plain,
             servers: built.servers,
             limits,
+            tls: built.tls,
             budget: deps.budget.clone(),
             random,
             local: LocalKey::default(),
@@ -173,7 +177,8 @@ impl Proxy {
     }
 
     fn pools(&self, cx: &Context) -> Rc<Pools> {
-        let make = || Kept(Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway));
+        let tls = || self.tls.as_ref().map(|tls| tls.client.clone());
+        let make = || Kept(Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway, tls()));
         Rc::clone(&cx.local.get(&self.local, make).0)
     }
 

@@ -122,9 +122,11 @@ impl Pool {
 /// Status and result of an attempt without an answer.
 const fn outcome(error: SendError) -> (u16, &'static str) {
     match error {
-        SendError::NoAddress | SendError::Connect(_) | SendError::NoAnswer | SendError::BadAnswer(_) => {
-            (503, "serverError")
-        }
+        SendError::NoAddress
+        | SendError::Connect(_)
+        | SendError::Tls
+        | SendError::NoAnswer
+        | SendError::BadAnswer(_) => (503, "serverError"),
         SendError::Timeout => (408, "timeout"),
         SendError::ClientGone => (499, "clientError"),
         SendError::ClientBody(error) => (error.status(), "clientError"),

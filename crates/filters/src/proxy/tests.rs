@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 use tidegate_base::{ByteSize, Limits, Profile};
 use tidegate_pipeline::{Parts, Pipeline, Registry, Report};
+use tidegate_testkit::pki::fill;
 
 use super::*;
 
@@ -29,7 +30,7 @@ fn every_problem_is_named() {
                 "timeout": "0s", "failureCodes": [200, 700], "retryPolicy": "r", "circuitBreakerPolicy": "b",
                 "memoryCache": {}, "serviceName": "s", "healthCheck": {"fails": 0},
             }, {"servers": [{"url": "http://a"}], "filter": {}}],
-            "mirrorPool": {"servers": [], "retryPolicy": "r"}, "maxRedirection": 1, "compression": {}, "mtls": {},
+            "mirrorPool": {"servers": [], "retryPolicy": "r"}, "maxRedirection": 1, "compression": {}, "mtls": {"certBase64": "LS0t"},
         })),
         [
             "compression",
@@ -38,7 +39,8 @@ fn every_problem_is_named() {
             "mirrorPool.retryPolicy",
             "mirrorPool.retryPolicy",
             "mirrorPool.servers",
-            "mtls",
+            "mtls.keyBase64",
+            "mtls.rootCertBase64",
             "pools[0].circuitBreakerPolicy",
             "pools[0].failureCodes[1]",
             "pools[0].healthCheck.fails",
@@ -48,7 +50,6 @@ fn every_problem_is_named() {
             "pools[0].retryPolicy",
             "pools[0].servers",
             "pools[0].servers[0].url",
-            "pools[0].servers[1].url",
             "pools[0].servers[1].weight",
             "pools[0].serviceName",
             "pools[0].timeout",
@@ -83,9 +84,9 @@ fn examples_of_the_manual_are_built() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/Proxy.md");
     let page = std::fs::read_to_string(page).unwrap();
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
-        let spec: Value = serde_yaml_ng::from_str(example).unwrap();
+        let spec: Value = serde_yaml_ng::from_str(&fill(example)).unwrap();
         let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();
         let filters = if spec["kind"] == "Pipeline" { list("filters") } else { vec![spec.clone()] };
         let (mut report, registry) = (Report::default(), Registry::new(crate::KINDS));

@@ -107,7 +107,7 @@ impl Inner {
                         }
                     }
                     HTTP_SERVER => match read_server(&given.spec, &mut report) {
-                        Some(compiled) if lease.try_grow(compiled.regexp_bytes()) => {
+                        Some(compiled) if lease.try_grow(compiled.further_bytes()) => {
                             servers.push((name.to_owned(), compiled));
                         }
                         Some(_) => {
@@ -147,7 +147,7 @@ impl Inner {
         let mut opening = Vec::new();
         let State { servers, pipelines, globals, .. } = state;
         let parts = Parts { pipelines, globals, log: self.log.get() };
-        for (name, compiled) in built.servers {
+        for (name, mut compiled) in built.servers {
             let Some(running) = servers.get_mut(&name) else {
                 let counted = ServerStats::default();
                 let routes = compiled.join(&parts, &counted);
@@ -162,7 +162,8 @@ impl Inner {
                 continue;
             };
             // A port that was chosen for it stays.
-            let moves = compiled.address != running.compiled.address;
+            let moves = compiled.moves_from(&running.compiled);
+            compiled.adopt(&running.compiled);
             running.compiled = compiled;
             if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
                 listener.close();

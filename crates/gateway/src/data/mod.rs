@@ -24,6 +24,7 @@ mod stats;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod variables;
 
 pub(crate) use permits::Permit;

@@ -8,10 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tidegate_http::{
-    conn::Present,
-    h1::{Shared, serve},
-};
+use tidegate_http::{conn::Present, h1::serve, tls};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -71,8 +68,7 @@ async fn accept(listener: &TcpListener, worker: &Rc<Worker>, connections: &mut J
             // Beyond the limit the connection waits, and those behind it in the system's queue.
             permit = worker.server.permits.acquire(), if waiting.is_some() => {
                 if let Some((stream, peer)) = waiting.take() {
-                    let (_, shared) = worker.current();
-                    connections.spawn_local(connection(stream, peer, Rc::clone(worker), shared, permit));
+                    connections.spawn_local(connection(stream, peer, Rc::clone(worker), permit));
                 }
                 continue;
             }
@@ -92,14 +88,19 @@ async fn accept(listener: &TcpListener, worker: &Rc<Worker>, connections: &mut J
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: std::net::SocketAddr,
-    worker: Rc<Worker>,
-    shared: Rc<Shared>,
-    _permit: Permit,
-) {
-    serve(stream, BytesMut::new(), Some(peer), worker, shared).await;
+async fn connection(stream: TcpStream, peer: std::net::SocketAddr, worker: Rc<Worker>, _permit: Permit) {
+    let (held, shared) = worker.current();
+    let Some(tls) = held.routes.tls.clone() else {
+        drop(held);
+        return serve(stream, BytesMut::new(), Some(peer), worker, shared).await;
+    };
+    drop(held);
+    // Boxed, so that a connection that is made does not hold the room of its handshake.
+    let accepting = Box::pin(tls::accept(stream, &tls, &worker.server.budget, shared.config().holder));
+    match accepting.await {
+        Ok(stream) => serve(stream, BytesMut::new(), Some(peer), worker, shared).await,
+        Err(error) => tracing::debug!(server = worker.server.name, %error, "a TLS handshake failed"),
+    }
 }
 
 /// Panics of handlers are answered and counted where they happen: this one is our own.

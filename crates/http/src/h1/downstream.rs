@@ -254,6 +254,7 @@ impl Downstream {
     pub(crate) fn sleep(&mut self) {
         self.rx.release();
         self.timer.clear();
+        self.socket.rest();
         self.lease = None;
     }
 }

@@ -193,7 +193,10 @@ async fn write_all(inner: &mut Inner, mut head: BytesMut, mut body: Bytes) -> Re
                 Poll::Pending => return poll_stall(cx, down, &mut stalled, None),
             }
         }
-        Poll::Ready(Ok(()))
+        match down.socket.poll_flush(cx) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| Lost)),
+            Poll::Pending => poll_stall(cx, down, &mut stalled, None),
+        }
     })
     .await;
     inner.tx = head;
@@ -243,7 +246,7 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
                     },
                 }
             }
-            if relay.pending() {
+            if relay.pending() || down.socket.is_unsent() {
                 match relay.poll_write(cx, &mut down.socket, &mut call.rx.bytes) {
                     Poll::Ready(Ok(())) => stalled = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),

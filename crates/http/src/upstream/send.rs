@@ -23,6 +23,7 @@ use crate::{
         Streamed, hop_by_hop, parse_response, put_decimal,
     },
     message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
+    tls::{HANDSHAKE_TIMEOUT, TlsError},
 };
 
 /// Until a connection is made.
@@ -54,6 +55,9 @@ pub enum SendError {
     NoAddress,
     #[error("cannot connect: {0:?}")]
     Connect(std::io::ErrorKind),
+    /// The log has the reason, at the level of debugging.
+    #[error("no TLS connection could be made with the server")]
+    Tls,
     /// It closed, or reset, before an answer came.
     #[error("the server closed the connection without an answer")]
     NoAnswer,
@@ -107,7 +111,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
             Some(conn) => conn,
             None => {
                 let paid = pools.pay().ok_or(SendError::NoMemory)?;
-                Conn { socket: connect(out, &mut inner.down).await?, paid }
+                Conn { socket: connect(pools, out, &mut inner.down).await?, paid }
             }
         };
         let mut tx = std::mem::take(&mut inner.tx);
@@ -159,7 +163,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
     }
 }
 
-async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, SendError> {
+async fn connect(pools: &Pools, out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, SendError> {
     let addresses = out.endpoint.addresses();
     let (mut last, until) = (SendError::NoAddress, clock::now() + CONNECT_TIMEOUT);
     let until = out.deadline.map_or(until, |deadline| deadline.min(until));
@@ -179,7 +183,7 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
                     last = SendError::Connect(error.kind());
                     continue;
                 }
-                return Ok(Socket::Tcp(stream));
+                return handshake(pools, out, stream, down).await;
             }
             Some(Err(error)) => last = SendError::Connect(error.kind()),
             None if out.deadline.is_some_and(|deadline| deadline <= until) => return Err(SendError::Timeout),
@@ -187,6 +191,35 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
         }
     }
     Err(last)
+}
+
+/// Makes TLS of a connection where the endpoint wants it. The other addresses are not tried: they are the same server's.
+async fn handshake(
+    pools: &Pools,
+    out: &Outgoing<'_>,
+    stream: TcpStream,
+    down: &mut Downstream,
+) -> Result<Socket, SendError> {
+    let limit = clock::now() + HANDSHAKE_TIMEOUT;
+    let until = out.deadline.map_or(limit, |deadline| deadline.min(limit));
+    let made = match pools.secure(out.endpoint, stream) {
+        Ok(Socket::Tls(mut tls)) => {
+            let done = poll_fn(|cx| match tls.poll_handshake(cx) {
+                Poll::Ready(done) => Poll::Ready(done),
+                Poll::Pending => down.timer.poll(cx, until).map(|()| Err(TlsError::Timeout)),
+            });
+            done.await.map(|()| Socket::Tls(tls))
+        }
+        made => made,
+    };
+    made.map_err(|error| {
+        tracing::debug!(server = out.endpoint.authority(), %error, "no TLS connection with a server");
+        match error {
+            TlsError::NoMemory => SendError::NoMemory,
+            TlsError::Timeout if until < limit => SendError::Timeout,
+            _ => SendError::Tls,
+        }
+    })
 }
 
 pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length) {

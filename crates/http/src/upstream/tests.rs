@@ -104,7 +104,7 @@ impl Service for Forward {
 async fn forward(budget: &tidegate_base::Budget, times: usize) -> (TcpStream, TcpListener) {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::parse(&format!("http://{}", upstream.local_addr().unwrap())).unwrap();
-    let pools = Pools::new(1, PoolLimits::default(), budget.clone(), Holder::Connections);
+    let pools = Pools::new(1, PoolLimits::default(), budget.clone(), Holder::Connections, None);
     let service = Forward { endpoint, pools, times };
     let (address, _) = start_service(service, Config::default(), budget).await;
     let client = TcpStream::connect(address).await.unwrap();

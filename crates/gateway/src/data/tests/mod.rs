@@ -9,6 +9,7 @@ mod resilience;
 mod routes;
 mod rules;
 mod stats;
+mod tls;
 mod upstream;
 
 use std::{
