@@ -10,6 +10,9 @@ mod rate_limiter;
 mod redirector;
 mod request_adaptor;
 mod response_adaptor;
+mod signature;
+mod text;
+mod validator;
 
 pub use cors::{Config as CorsAdaptorConfig, CorsAdaptor};
 pub use fallback::{Config as FallbackConfig, Fallback};
@@ -20,6 +23,7 @@ pub use redirector::{Config as RedirectorConfig, Redirector};
 pub use request_adaptor::{Config as RequestAdaptorConfig, RequestAdaptor};
 pub use response_adaptor::{Config as ResponseAdaptorConfig, ResponseAdaptor};
 use tidegate_pipeline::{FilterKind, Kind};
+pub use validator::{Config as ValidatorConfig, Validator};
 
 /// Every kind, sorted by name.
 pub static KINDS: &[&dyn FilterKind] = &[
@@ -31,6 +35,7 @@ pub static KINDS: &[&dyn FilterKind] = &[
     &Kind::<Redirector>::new(),
     &Kind::<RequestAdaptor>::new(),
     &Kind::<ResponseAdaptor>::new(),
+    &Kind::<Validator>::new(),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! ```
 
 mod context;
+mod custom;
 mod filter;
 mod flow;
 mod local;
@@ -16,6 +17,7 @@ mod resolver;
 mod spec;
 
 pub use context::Context;
+pub use custom::{CUSTOM_DATA_PREFIX, CustomData, CustomDataError, Extent, Follower, Following};
 pub use filter::{AnyFilter, Deps, Filter, FilterKind, Kind, Outcome, Registry, Step};
 pub use flow::{END, Flow, FlowNode};
 pub use local::{Local, LocalKey, Locals};

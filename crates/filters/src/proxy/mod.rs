@@ -29,7 +29,8 @@ use tidegate_pipeline::{Context, Deps, Filter, Local, LocalKey, Outcome, Problem
 
 pub use config::Config;
 use hash::Random;
-use mirror::{Mirror, hold_body};
+use mirror::Mirror;
+pub(crate) use mirror::hold_body;
 use pool::{Ended, Pool};
 
 /// Sends requests to the servers of its pools.
