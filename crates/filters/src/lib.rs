@@ -3,6 +3,7 @@
 mod adapt;
 mod cors;
 mod fallback;
+mod gzip;
 mod matcher;
 mod mock;
 mod proxy;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tidegate_base::Moment;
-use tidegate_http::message::RequestHead;
+use tidegate_http::message::{Known, RequestHead};
 
 use crate::text::{hex, unhex};
 use canonical::Canonical;
@@ -29,7 +29,8 @@ use given::Given;
 
 /// Stands for the body's hash where the body is not signed.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-/// Headers that are never signed: the one has the signature, the other is changed on the way.
+/// Headers that are never signed: the one has the signature, the other is changed on the way. Nor are those that belong to a
+/// connection or to a body's framing: they do not go on as they are.
 const NEVER_SIGNED: [&str; 2] = ["Authorization", "User-Agent"];
 /// Characters of a day, and of a time.
 const DAY: usize = 8;
@@ -107,6 +108,10 @@ impl Signer {
         let mut names = vec!["host".to_owned()];
         for (name, _) in head.headers.iter() {
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            let known = Known::of(name.as_bytes());
+            if known.is_hop_by_hop() || matches!(known, Known::ContentLength | Known::Expect) {
+                continue;
+            }
             let ignored = NEVER_SIGNED.iter().copied().chain(self.config.ignored_headers.iter().map(String::as_str));
             if !ignored.into_iter().any(|ignored| ignored.eq_ignore_ascii_case(&name)) {
                 names.push(name);

@@ -9,6 +9,7 @@ mod call;
 mod client;
 mod endpoint;
 mod pool;
+mod received;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -19,4 +20,5 @@ pub use call::Call;
 pub use client::{Answer, Client, ClientError};
 pub use endpoint::{Addresses, Endpoint, EndpointError};
 pub use pool::{PoolLimits, Pools};
+pub(crate) use received::Received;
 pub use send::{Outgoing, SendError, send};
