@@ -1,6 +1,6 @@
 //! The traits of a filter and of its kind.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{any::Any, marker::PhantomData, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
 use schemars::JsonSchema;
@@ -58,6 +58,10 @@ pub trait Filter: Send + Sync + Sized + 'static {
     const RESULTS: &'static [&'static str];
     /// A filter of this kind in YAML, as it stands in a pipeline's list.
     const EXAMPLE: &'static str;
+    /// Whether it does without a request. A namespace may have none.
+    const WITHOUT_REQUEST: bool = false;
+    /// Whether it may send the body on as it comes, so that nothing of it is left for another.
+    const SENDS_BODY: bool = false;
     type Config: DeserializeOwned + JsonSchema + 'static;
 
     /// Refuses what a schema cannot express. Once built, a filter never fails on its configuration. Runs off the I/O
@@ -68,16 +72,52 @@ pub trait Filter: Send + Sync + Sized + 'static {
     fn new(config: Self::Config, deps: &Deps) -> Result<Self, Problems>;
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a>;
+
+    /// Takes over what is to survive an edit from the filter of the same name and kind, which may still be in use.
+    fn inherit(&mut self, _previous: &Self) {}
+
+    /// What the pipeline's status shows of it; null for nothing.
+    fn status(&self) -> Value {
+        Value::Null
+    }
 }
 
 /// A filter of some kind.
 pub trait AnyFilter: Send + Sync {
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a>;
+    /// See [`Filter::inherit`]. A filter of another kind has nothing to give.
+    fn inherit(&mut self, previous: &dyn AnyFilter);
+    fn status(&self) -> Value;
+    fn without_request(&self) -> bool;
+    fn sends_body(&self) -> bool;
+    fn as_any(&self) -> &dyn Any;
 }
 
 impl<F: Filter> AnyFilter for F {
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         Filter::handle(self, cx)
+    }
+
+    fn inherit(&mut self, previous: &dyn AnyFilter) {
+        if let Some(previous) = previous.as_any().downcast_ref::<F>() {
+            Filter::inherit(self, previous);
+        }
+    }
+
+    fn status(&self) -> Value {
+        Filter::status(self)
+    }
+
+    fn without_request(&self) -> bool {
+        F::WITHOUT_REQUEST
+    }
+
+    fn sends_body(&self) -> bool {
+        F::SENDS_BODY
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Problems;
+use crate::{DEFAULT, Problems};
 
 /// Name of the built-in node that ends a flow.
 pub const END: &str = "END";
@@ -20,7 +20,7 @@ pub struct FlowNode {
     /// Another name for this node, so that one filter can stand in a flow more than once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// Only `DEFAULT` so far.
+    /// Namespace whose request and response the filter sees; `DEFAULT` unless named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Where each result leads: a node later in the flow, or `END`. The empty result is success.
@@ -41,10 +41,14 @@ pub struct Known<'a> {
     pub results: &'a [&'a str],
 }
 
+/// A checked node.
 #[derive(Debug, PartialEq, Eq)]
-struct Node {
+pub struct Node {
+    /// Its alias, or the filter's name.
+    pub name: Box<str>,
+    pub namespace: Box<str>,
     /// Index of the filter; `None` ends the flow.
-    filter: Option<usize>,
+    pub filter: Option<usize>,
     /// Index of the node that a result leads to; the number of nodes is the end.
     jumps: Vec<(Box<str>, usize)>,
 }
@@ -60,7 +64,13 @@ impl Flow {
     /// All problems, below `flow`.
     pub fn new(nodes: &[FlowNode], filters: &[Known<'_>]) -> Result<Self, Problems> {
         if nodes.is_empty() {
-            return Ok(Self((0..filters.len()).map(|at| Node { filter: Some(at), jumps: Vec::new() }).collect()));
+            let node = |(at, known): (usize, &Known<'_>)| Node {
+                name: known.name.into(),
+                namespace: DEFAULT.into(),
+                filter: Some(at),
+                jumps: Vec::new(),
+            };
+            return Ok(Self(filters.iter().enumerate().map(node).collect()));
         }
         let mut problems = Problems::default();
         let mut flow = Vec::with_capacity(nodes.len());
@@ -69,8 +79,6 @@ impl Flow {
             let filter = filters.iter().position(|filter| filter.name == node.filter);
             let known = filter.is_some() || node.filter == END;
             problems.require(known, format!("{at}.filter"), format!("there is no filter \"{}\"", node.filter));
-            let default = node.namespace.as_deref().is_none_or(|name| name.is_empty() || name == "DEFAULT");
-            problems.require(default, format!("{at}.namespace"), "only DEFAULT is supported yet");
             let mut jumps = Vec::new();
             for (result, target) in &node.jump_if {
                 let field = format!("{at}.jumpIf.{result}");
@@ -88,14 +96,19 @@ impl Flow {
                     _ => problems.add(field, format!("there are several nodes \"{target}\" later in the flow")),
                 }
             }
-            flow.push(Node { filter, jumps });
+            let namespace = node.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT).into();
+            flow.push(Node { name: node.name().into(), namespace, filter, jumps });
         }
         problems.into_result().map(|()| Self(flow))
     }
 
-    /// Index of the filter to run at node `at`; `None` at the end.
-    pub fn filter(&self, at: usize) -> Option<usize> {
-        self.0.get(at).and_then(|node| node.filter)
+    /// The node at `at`; `None` behind the last.
+    pub fn node(&self, at: usize) -> Option<&Node> {
+        self.0.get(at)
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.0.iter()
     }
 
     /// The node behind `at` when its filter ended with `result`, empty for success. `None` ends the flow early: a jump to `END`,
@@ -146,7 +159,7 @@ mod tests {
     fn run(nodes: &[&str], results: &[&str]) -> String {
         let flow = build(nodes).unwrap();
         let (mut at, mut ran, mut results) = (0, String::new(), results.iter());
-        while let Some(filter) = flow.filter(at) {
+        while let Some(filter) = flow.node(at).and_then(|node| node.filter) {
             ran.push_str(["a", "b", "c"][filter]);
             match flow.next(at, results.next().unwrap_or(&"")) {
                 Some(next) => at = next,
@@ -187,9 +200,14 @@ mod tests {
                 "flow[2].jumpIf.worse"
             ]
         );
-        let mut other = node("a");
-        other.namespace = Some("other".to_owned());
-        let filters = [Known { name: "a", results: &[] }];
-        assert_eq!(Flow::new(&[other], &filters).unwrap_err().iter().next().unwrap().field, "flow[0].namespace");
+    }
+
+    #[test]
+    fn a_node_has_its_own_name_and_namespace() {
+        let mut nodes = [node("a"), node("a as b"), node("a")];
+        (nodes[1].namespace, nodes[2].namespace) = (Some("other".to_owned()), Some(String::new()));
+        let flow = Flow::new(&nodes, &[Known { name: "a", results: &[] }]).unwrap();
+        let names: Vec<(&str, &str)> = flow.nodes().map(|node| (&*node.name, &*node.namespace)).collect();
+        assert_eq!(names, [("a", DEFAULT), ("b", "other"), ("a", DEFAULT)]);
     }
 }

@@ -72,6 +72,7 @@ pools:
     policy: roundRobin
   timeout: 5s
 ";
+    const SENDS_BODY: bool = true;
     type Config = Config;
 
     fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
@@ -99,7 +100,7 @@ pools:
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
         // The future of the second is larger, and each request pays for its own.
-        if self.plain {
+        if self.plain && cx.sends() < 2 {
             Step::Wait(Box::pin(self.forward(cx)))
         } else {
             Step::Wait(Box::pin(self.forward_by_rules(cx)))
@@ -116,6 +117,12 @@ impl Proxy {
 
     async fn forward_by_rules(&self, cx: &mut Context) -> Outcome {
         let pools = self.pools(cx);
+        // Another filter may send it, too. What is streamed can be sent once.
+        if cx.sends() > 1
+            && let Err(error) = hold_body(cx.exchange()).await
+        {
+            return fail(cx, error.status(), "clientError");
+        }
         if let Some(mirror) = &self.mirror
             && let Err(error) = mirror.copy(&pools, &self.random, cx.exchange()).await
         {

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use tidegate_base::{ByteSize, Limits, Profile};
-use tidegate_pipeline::{Pipeline, Registry, Report};
+use tidegate_pipeline::{Parts, Pipeline, Registry, Report};
 
 use super::*;
 
@@ -89,7 +89,8 @@ fn examples_of_the_manual_are_built() {
         let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();
         let filters = if spec["kind"] == "Pipeline" { list("filters") } else { vec![spec.clone()] };
         let (mut report, registry) = (Report::default(), Registry::new(crate::KINDS));
-        let built = Pipeline::build(&[], &filters, &list("resilience"), &registry, &deps(), &mut report);
+        let parts = Parts { filters: &filters, resilience: &list("resilience"), ..Parts::default() };
+        let built = Pipeline::build(parts, &registry, &deps(), &mut report);
         assert!(built.is_some() && report == Report::default(), "{example}\n{report:?}");
     }
 }

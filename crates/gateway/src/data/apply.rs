@@ -29,9 +29,15 @@ pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled>
     Compiled::new(&spec, report)
 }
 
-pub(super) fn read_pipeline(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
+pub(super) fn read_pipeline(
+    name: &str,
+    spec: &Value,
+    registry: &Registry,
+    deps: &Deps,
+    report: &mut Report,
+) -> Option<Pipeline> {
     let spec: PipelineSpec = decode(spec, "", METADATA, report)?;
-    spec.build(registry, deps, report)
+    spec.build(name, registry, deps, report)
 }
 
 /// What a build came to, besides the pipelines.
@@ -84,12 +90,20 @@ impl Inner {
                 let (registry, deps) = (&self.registry, &self.deps);
                 match given.kind.as_str() {
                     PIPELINE => {
-                        let pipeline = read_pipeline(&given.spec, registry, deps, &mut report);
-                        state.pipelines.extend(pipeline.map(|pipeline| (name.to_owned(), Arc::new(pipeline))));
+                        if let Some(mut pipeline) = read_pipeline(name, &given.spec, registry, deps, &mut report) {
+                            if let Some(before) = state.pipelines.get(name) {
+                                pipeline.inherit(before);
+                            }
+                            state.pipelines.insert(name.to_owned(), Arc::new(pipeline));
+                        }
                     }
                     GLOBAL_FILTER => {
-                        let global = GlobalFilter::read(&given.spec, registry, deps, &mut report);
-                        state.globals.extend(global.map(|global| (name.to_owned(), Arc::new(global))));
+                        if let Some(mut global) = GlobalFilter::read(name, &given.spec, registry, deps, &mut report) {
+                            if let Some(before) = state.globals.get(name) {
+                                global.inherit(before);
+                            }
+                            state.globals.insert(name.to_owned(), Arc::new(global));
+                        }
                     }
                     HTTP_SERVER => match read_server(&given.spec, &mut report) {
                         Some(compiled) if lease.try_grow(compiled.regexp_bytes()) => {

@@ -49,20 +49,41 @@ pub(crate) struct GlobalFilter {
 
 impl GlobalFilter {
     /// `None` when the report has problems.
-    pub(crate) fn read(spec: &Value, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Self> {
+    pub(crate) fn read(
+        name: &str,
+        spec: &Value,
+        registry: &Registry,
+        deps: &Deps,
+        report: &mut Report,
+    ) -> Option<Self> {
         let spec: GlobalFilterSpec = decode(spec, "", METADATA, report)?;
         let given = spec.before_pipeline.is_some() || spec.after_pipeline.is_some();
         report.problems.require(given, "", "needs beforePipeline or afterPipeline");
-        let mut build = |part: Option<PipelineSpec>, name: &str| {
+        let mut build = |part: Option<PipelineSpec>, field: &str| {
             let mut own = Report::default();
-            let pipeline = part.and_then(|part| part.build(registry, deps, &mut own));
-            report.problems.extend_at(name, own.problems);
-            own.warnings.iter().for_each(|warning| report.warnings.push(format!("{name}.{warning}")));
+            let name = format!("{name}/{field}");
+            let pipeline = part.and_then(|part| part.build(&name, registry, deps, &mut own));
+            report.problems.extend_at(field, own.problems);
+            own.warnings.iter().for_each(|warning| report.warnings.push(format!("{field}.{warning}")));
             pipeline
         };
         let before = build(spec.before_pipeline, "beforePipeline");
         let after = build(spec.after_pipeline, "afterPipeline");
         report.problems.is_empty().then_some(Self { before, after, fallthrough: spec.fallthrough })
+    }
+
+    /// See [`Pipeline::inherit`].
+    pub(crate) fn inherit(&mut self, previous: &Self) {
+        for (new, old) in [(&mut self.before, &previous.before), (&mut self.after, &previous.after)] {
+            if let (Some(new), Some(old)) = (new, old) {
+                new.inherit(old);
+            }
+        }
+    }
+
+    /// See [`Pipeline::sends`].
+    pub(crate) fn sends(&self) -> usize {
+        [&self.before, &self.after].into_iter().flatten().map(Pipeline::sends).sum()
     }
 
     /// Runs `pipeline` between the two.

@@ -208,8 +208,8 @@ impl Plane for DataPlane {
         let deps = Deps { resolver: None, io: None, ..self.inner.deps.clone() };
         match kind {
             HTTP_SERVER => drop(read_server(spec, &mut report)),
-            PIPELINE => drop(read_pipeline(spec, &self.inner.registry, &deps, &mut report)),
-            GLOBAL_FILTER => drop(GlobalFilter::read(spec, &self.inner.registry, &deps, &mut report)),
+            PIPELINE => drop(read_pipeline("", spec, &self.inner.registry, &deps, &mut report)),
+            GLOBAL_FILTER => drop(GlobalFilter::read("", spec, &self.inner.registry, &deps, &mut report)),
             _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
         }
         let problems = report.problems.iter().map(|problem| Problem::new(&problem.field, &problem.message));

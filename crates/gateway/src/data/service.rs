@@ -17,6 +17,7 @@ use tidegate_http::{
 use tidegate_pipeline::{Context, Locals};
 
 use super::{
+    access::Entry,
     address::real_ip,
     conditions::Asked,
     server::{Routes, Server, Target},
@@ -111,9 +112,9 @@ impl Service for Worker {
     async fn handle(&self, exchange: Exchange) -> Exchange {
         let held = self.held();
         let mut entry = held.routes.access.as_ref().map(|access| access.begin(&exchange, &self.server.budget));
-        let (mut exchange, response, pipeline) = self.answer(&held.routes, exchange).await;
+        let (mut exchange, response) = self.answer(&held.routes, exchange, entry.as_deref_mut()).await;
         if let Some(entry) = &mut entry {
-            entry.answered(&response, pipeline);
+            entry.answered(&response);
         }
         // A client that went away needs no answer.
         exchange.respond(response).await.ok();
@@ -125,31 +126,45 @@ impl Service for Worker {
 }
 
 impl Worker {
-    /// Gives the answer, and the name of the pipeline that made it.
-    async fn answer<'a>(&self, routes: &'a Routes, mut exchange: Exchange) -> (Exchange, Response, Option<&'a str>) {
+    async fn answer(
+        &self,
+        routes: &Routes,
+        mut exchange: Exchange,
+        entry: Option<&mut Entry<'_>>,
+    ) -> (Exchange, Response) {
         let (number, change) = match choose(routes, &exchange) {
             Ok(chosen) => chosen,
-            Err(status) => return (exchange, Response::new(status), None),
+            Err(status) => return (exchange, Response::new(status)),
         };
         let (Some(target), Some(Some(pipeline))) = (routes.targets.get(number), routes.pipelines.get(number)) else {
-            return (exchange, Response::new(503), None);
+            return (exchange, Response::new(503));
         };
         if let Err(BodyError::TooLarge) = exchange.limit_body(target.body_bytes_max) {
-            return (exchange, Response::new(413), None);
+            return (exchange, Response::new(413));
         }
         if let Some(change) = change {
             change.make(&mut exchange);
         }
         let mut cx = Context::new(exchange, Rc::clone(&self.locals));
+        if entry.as_ref().is_some_and(|entry| entry.wants_tags()) {
+            cx.record_tags();
+        }
         match &routes.global {
             None => {
+                cx.set_sends(pipeline.sends());
                 pipeline.run(&mut cx).await;
             }
-            // Boxed, so that a request without one does not hold the room of its futures.
-            Some(global) => Box::pin(global.run(pipeline, &mut cx)).await,
+            Some(global) => {
+                cx.set_sends(pipeline.sends() + global.sends());
+                // Boxed, so that a request without one does not hold the room of its futures.
+                Box::pin(global.run(pipeline, &mut cx)).await;
+            }
+        }
+        if let Some(entry) = entry {
+            entry.set_tags(cx.take_tags());
         }
         let (exchange, response) = cx.into_parts();
-        (exchange, response.unwrap_or_else(|| Response::new(503)), Some(&target.backend))
+        (exchange, response.unwrap_or_else(|| Response::new(503)))
     }
 }
 

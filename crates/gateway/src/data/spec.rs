@@ -5,7 +5,7 @@ mod rules;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidegate_pipeline::{Deps, FlowNode, GoDuration, Pipeline, Registry, Report};
+use tidegate_pipeline::{Deps, FlowNode, GoDuration, Parts, Pipeline, Registry, Report};
 
 pub use rules::{HostSpec, PathSpec, RuleSpec};
 
@@ -99,7 +99,7 @@ pub struct PipelineSpec {
     /// Policies that filters may name, each with `name` and `kind` (`Retry` or `CircuitBreaker`) and the keys of its kind.
     #[serde(default)]
     pub resilience: Vec<Value>,
-    /// Data for templates. Has no effect yet.
+    /// Data that filters find under `PIPELINE`.
     #[serde(default)]
     pub data: Map<String, Value>,
 }
@@ -152,11 +152,9 @@ impl HttpServerSpec {
 
 impl PipelineSpec {
     /// `None` when the report has problems.
-    pub(super) fn build(self, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
-        if !self.data.is_empty() {
-            report.warn("data", "has no effect yet");
-        }
+    pub(super) fn build(self, name: &str, registry: &Registry, deps: &Deps, report: &mut Report) -> Option<Pipeline> {
         let filters: Vec<Value> = self.filters.into_iter().map(Value::Object).collect();
-        Pipeline::build(&self.flow, &filters, &self.resilience, registry, deps, report)
+        let parts = Parts { name, flow: &self.flow, filters: &filters, resilience: &self.resilience, data: self.data };
+        Pipeline::build(parts, registry, deps, report)
     }
 }

@@ -64,6 +64,7 @@ pub(crate) struct Format {
     pieces: Vec<Piece>,
     pub(super) request_headers: bool,
     pub(super) response_headers: bool,
+    pub(super) tags: bool,
 }
 
 /// What is told of a request.
@@ -110,7 +111,8 @@ impl Format {
         pieces.push(Piece::Text(plain + rest));
         let has = |name| pieces.contains(&Piece::Value(name));
         let (request_headers, response_headers) = (has(Name::ReqHeaders), has(Name::RespHeaders));
-        Self { pieces, request_headers, response_headers }
+        let tags = has(Name::Tags);
+        Self { pieces, request_headers, response_headers, tags }
     }
 
     /// One line with its end. Line ends and controls within it become blanks, so that nobody forges a line.

@@ -70,11 +70,17 @@ impl Access {
 }
 
 impl Entry<'_> {
-    pub(crate) fn answered(&mut self, response: &Response, pipeline: Option<&str>) {
+    /// Whether the line tells which filters ran.
+    pub(crate) fn wants_tags(&self) -> bool {
+        self.access.format.tags
+    }
+
+    pub(crate) fn set_tags(&mut self, tags: String) {
+        self.values.tags = tags;
+    }
+
+    pub(crate) fn answered(&mut self, response: &Response) {
         self.values.status = response.status;
-        if let Some(name) = pipeline {
-            self.values.tags = format!("pipeline({name})");
-        }
         if self.access.format.response_headers && self.lease.is_some() {
             self.values.response_headers = format::headers(&response.headers);
         }

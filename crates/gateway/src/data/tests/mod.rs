@@ -2,6 +2,7 @@
 
 mod filters;
 mod global;
+mod namespaces;
 mod proxy;
 mod reload;
 mod resilience;
@@ -38,9 +39,13 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new() -> Self {
+        Self::with_kinds(Registry::new(tidegate_filters::KINDS))
+    }
+
+    pub(crate) fn with_kinds(kinds: Registry) -> Self {
         let threads = Threads::start(2, "io").unwrap();
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        let plane = DataPlane::new(threads.handle(), budget.clone(), Registry::new(tidegate_filters::KINDS)).unwrap();
+        let plane = DataPlane::new(threads.handle(), budget.clone(), kinds).unwrap();
         Self { plane, threads: Some(threads), budget, objects: BTreeMap::new(), log_bytes: 0 }
     }
 
