@@ -13,6 +13,7 @@ mod flow;
 mod local;
 mod namespaces;
 mod pipeline;
+pub mod regexp;
 pub mod resilience;
 mod resolver;
 mod spec;
