@@ -34,8 +34,8 @@ pub trait CustomData: Send + Sync + 'static {
     /// One record as the store has it now; `None`: there is none.
     fn get<'a>(&'a self, key: &'a str) -> LocalBoxFuture<'a, Result<Option<Bytes>, CustomDataError>>;
 
-    /// Tells `follower` of the records whose keys begin with `prefix`, from a thread of its own, until the guard is dropped.
-    /// Starts at once and gives up never: while the store does not answer, the follower is told nothing.
+    /// Tells `follower` of the records whose keys begin with `prefix`, from a thread of its own, until the guard is dropped
+    /// or nobody but this has the follower. Starts at once and never gives up: while the store does not answer, the follower is told nothing.
     fn follow(&self, prefix: &str, extent: Extent, follower: Arc<dyn Follower>) -> Following;
 }
 
