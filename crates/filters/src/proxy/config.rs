@@ -11,6 +11,8 @@ use tidegate_pipeline::{Deps, GoDuration, Problems, resilience::Breaker};
 
 use super::{
     balance::LoadBalance,
+    cache::CacheConfig,
+    compress::Compression,
     hash::Random,
     health::{Health, HealthConfig},
     pool::{Guard, Pool, Target},
@@ -42,9 +44,9 @@ pub struct Config {
     /// Redirects to follow. Only 0, which passes them on, is supported yet.
     #[serde(default)]
     max_redirection: u32,
-    /// Compression of answers. Not supported yet.
+    /// Packs answers (gzip) for clients that take it.
     #[serde(default)]
-    compression: Option<Value>,
+    compression: Option<Compression>,
     /// TLS to the servers. Not supported yet.
     #[serde(default)]
     mtls: Option<Value>,
@@ -100,9 +102,9 @@ struct PoolConfig {
     /// Discovery of servers. Not supported yet.
     #[serde(default)]
     server_tags: Option<Vec<String>>,
-    /// Cache of answers. Not supported yet.
+    /// Keeps answers in memory, at most 4 MiB of them.
     #[serde(default)]
-    memory_cache: Option<Value>,
+    memory_cache: Option<CacheConfig>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -125,6 +127,7 @@ pub(super) struct Built {
     pub(super) main: Pool,
     pub(super) candidates: Vec<Pool>,
     pub(super) mirror: Option<Pool>,
+    pub(super) compression: Option<Compression>,
     /// Servers of all of them.
     pub(super) servers: usize,
 }
@@ -145,11 +148,7 @@ impl Config {
     pub(super) fn build(self, deps: &Deps, random: &Random) -> Result<Built, Problems> {
         let answer_size = self.server_max_body_size;
         let mut site = Site { deps, random, answer_size, servers: 0, problems: Problems::default() };
-        for (field, given) in [
-            ("compression", self.compression.is_some()),
-            ("mtls", self.mtls.is_some()),
-            ("maxRedirection", self.max_redirection > 0),
-        ] {
+        for (field, given) in [("mtls", self.mtls.is_some()), ("maxRedirection", self.max_redirection > 0)] {
             site.problems.require(!given, field, NOT_YET);
         }
         let mains = self.pools.iter().filter(|pool| pool.filter.is_none()).count();
@@ -169,11 +168,13 @@ impl Config {
             {
                 problems.require(named(name).is_none(), format!("mirrorPool.{field}"), "a mirror pool has no policies");
             }
+            let cached = pool.memory_cache.is_some();
+            problems.require(!cached, "mirrorPool.memoryCache", "a mirror pool has no cache");
             pool.build("mirrorPool", &mut site)
         });
         let servers = site.servers;
         match (site.problems.into_result(), main) {
-            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, servers }),
+            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, compression: self.compression, servers }),
             (Err(problems), _) => Err(problems),
             (Ok(()), None) => Err(Problems::default()),
         }
@@ -190,7 +191,6 @@ impl PoolConfig {
             ("serviceRegistry", named(&self.service_registry).is_some()),
             ("serviceName", named(&self.service_name).is_some()),
             ("serverTags", self.server_tags.is_some()),
-            ("memoryCache", self.memory_cache.is_some()),
         ] {
             problems.require(!given, format!("{at}.{field}"), NOT_YET);
         }
@@ -268,6 +268,8 @@ impl PoolConfig {
         if let Some(health) = &mut health {
             health.check(&format!("{at}.healthCheck"), budget, &mut site.problems);
         }
+        let cache = self.memory_cache.take();
+        let cache = cache.map(|cache| cache.build(&format!("{at}.memoryCache"), budget, &mut site.problems));
         if site.problems.iter().count() > before {
             return None;
         }
@@ -286,6 +288,7 @@ impl PoolConfig {
             filter: self.filter.take(),
             retry,
             breaker,
+            cache,
             targets,
         })
     }

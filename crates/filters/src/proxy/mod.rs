@@ -8,6 +8,8 @@
 //! announced length over the limit is refused before. Breakers and retries judge an answer by its head.
 
 mod balance;
+mod cache;
+mod compress;
 mod config;
 mod hash;
 mod health;
@@ -20,13 +22,15 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
+use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
-    message::{Known, Response},
+    message::{BodyError, Known, Method, Response},
     upstream::{PoolLimits, Pools},
 };
 use tidegate_pipeline::{Context, Deps, Filter, Local, LocalKey, Outcome, Problems, Step, resilience::Retry};
 
+use compress::Compression;
 pub use config::Config;
 use hash::Random;
 use mirror::Mirror;
@@ -44,6 +48,7 @@ pub struct Proxy {
     servers: usize,
     limits: PoolLimits,
     budget: Budget,
+    compression: Option<Compression>,
     random: Random,
     local: LocalKey,
 }
@@ -93,6 +98,7 @@ pools:
             servers: built.servers,
             limits,
             budget: deps.budget.clone(),
+            compression: built.compression,
             random,
             local: LocalKey::default(),
         })
@@ -105,6 +111,11 @@ pools:
         } else {
             Step::Wait(Box::pin(self.forward_by_rules(cx)))
         }
+    }
+
+    /// Copies that were dropped for want of room, where there is a mirror pool.
+    fn status(&self) -> Value {
+        self.mirror.as_ref().map_or(Value::Null, |mirror| json!({ "mirrorDropped": mirror.dropped() }))
     }
 }
 
@@ -128,9 +139,17 @@ impl Proxy {
         {
             return fail(cx, error.status(), "clientError");
         }
+        let body = cx.exchange().body_length();
         let (head, peer) = (cx.request(), cx.peer());
         let fits = |pool: &&Pool| pool.filter.as_ref().is_some_and(|filter| filter.fits(head, peer, &self.random));
         let pool = self.candidates.iter().find(fits).unwrap_or(&self.main);
+        let ticket = pool.cache.as_ref().and_then(|cache| cache.ticket(head, body));
+        if let (Some(cache), Some(ticket)) = (&pool.cache, &ticket)
+            && let Some(answer) = cache.find(ticket)
+        {
+            self.pass_on(cx, answer);
+            return Outcome::Next;
+        }
         let mut retry = pool.retry.as_ref().filter(|retry| retry.repeats());
         if retry.is_some() {
             match hold_body(cx.exchange()).await {
@@ -150,6 +169,16 @@ impl Proxy {
                     ended
                 }
             },
+        };
+        let ended = match (&pool.cache, ticket, ended) {
+            (Some(cache), Some(ticket), Ended::Answer { answer, number, failed }) => {
+                match cache.keep(ticket, answer).await {
+                    Ok(answer) => Ended::Answer { answer, number, failed },
+                    Err(BodyError::NoMemory) => Ended::Nothing(503, "internalError"),
+                    Err(_) => Ended::Nothing(500, "internalError"),
+                }
+            }
+            (_, _, ended) => ended,
         };
         self.finish(cx, pool, ended)
     }
@@ -184,11 +213,21 @@ impl Proxy {
                 if let (Some(sticky), Some(target)) = (&pool.sticky, pool.targets.get(number)) {
                     sticky.mark(&mut answer.headers, &target.url, self.random.next(), clock::wall());
                 }
-                merge(cx, answer);
+                self.pass_on(cx, answer);
                 if failed { Outcome::Result("failureCode") } else { Outcome::Next }
             }
             Ended::Nothing(status, result) => fail(cx, status, result),
         }
+    }
+}
+
+impl Proxy {
+    fn pass_on(&self, cx: &mut Context, mut answer: Response) {
+        if let Some(compression) = self.compression {
+            let accepts = cx.request().method != Method::Head && compress::accepts(cx.request());
+            compression.pack(accepts, &mut answer, &self.budget);
+        }
+        merge(cx, answer);
     }
 }
 
