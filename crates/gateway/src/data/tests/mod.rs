@@ -5,6 +5,7 @@ mod coding;
 mod examples;
 mod filters;
 mod global;
+mod keep;
 mod namespaces;
 mod proxy;
 mod reload;
