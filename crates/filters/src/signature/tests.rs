@@ -27,6 +27,9 @@ fn request(path: &str, query: &str, headers: &[(&str, &str)]) -> RequestHead {
     head
 }
 
+/// What is changed, and how.
+type Change = (&'static str, fn(&mut RequestHead));
+
 fn at(time: &str) -> Duration {
     wall_of(time).unwrap()
 }
@@ -100,7 +103,7 @@ fn what_was_signed_is_accepted_and_nothing_else() {
     let signed = make();
     assert_eq!(signed.headers.find("X-Date"), Some(&b"20260131T235959Z"[..]));
     assert_eq!(signer.verify(&signed, Some(b"body"), now + Duration::from_secs(1 << 30)), Ok(()), "without an end");
-    let changes: [(&str, fn(&mut RequestHead)); 5] = [
+    let changes: [Change; 5] = [
         ("method", |head| head.method = Method::Post),
         ("path", |head| head.set_path(b"/a")),
         ("query", |head| head.set_query(b"a=1&b=1&b=2&c=x")),

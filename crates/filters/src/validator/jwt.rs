@@ -43,7 +43,7 @@ pub(super) struct Jwt {
 }
 
 enum Key {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -76,7 +76,7 @@ impl Config {
                 return None;
             }
             Some(Algorithm::Secret(algorithm)) => match unhex(self.secret.as_bytes()) {
-                Some(secret) if !secret.is_empty() => Key::Secret(hmac::Key::new(algorithm, &secret)),
+                Some(secret) if !secret.is_empty() => Key::Secret(Box::new(hmac::Key::new(algorithm, &secret))),
                 _ => {
                     problems.add(format!("{at}.secret"), "must be a secret in hexadecimal digits");
                     return None;
