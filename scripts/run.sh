@@ -8,7 +8,7 @@ log=data/tidegate.log
 mkdir -p data
 : >"$log"
 
-"$tidegate" server --name demo --data-dir data/node 2>>"$log" &
+"$tidegate" server --name demo --data-dir data/node >>"$log" 2>&1 &
 node=$!
 trap 'kill $node 2>/dev/null; wait $node' EXIT INT TERM
 

@@ -5,10 +5,9 @@
 use std::{
     collections::BTreeSet,
     fmt::{self, Write as _},
-    fs::{File, OpenOptions},
     io::{self, Write as _},
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -19,6 +18,8 @@ use tracing::{
     level_filters::LevelFilter,
     span,
 };
+
+use crate::reopen::LogFile;
 
 /// Longest line; what is longer is cut.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -55,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) level: LevelFilter,
     pub(crate) format: Format,
     pub(crate) outputs: Vec<Output>,
+    /// Where the lines of [`AUDIT`] go instead.
+    pub(crate) audit: Option<PathBuf>,
 }
 
 impl Settings {
@@ -82,7 +85,7 @@ impl Settings {
             "systemd/journal" => Err(LogError::Journal),
             path => Ok(Output::File(PathBuf::from(path))),
         });
-        Ok(Self { level, format, outputs: outputs.collect::<Result<_, _>>()? })
+        Ok(Self { level, format, outputs: outputs.collect::<Result<_, _>>()?, audit: None })
     }
 
     /// Makes this the log of the process.
@@ -90,21 +93,42 @@ impl Settings {
     /// # Errors
     /// A file that cannot be opened for appending.
     pub(crate) fn install(self) -> Result<(), LogError> {
+        let file = |path: &PathBuf| {
+            let file = LogFile::open(path).map(Sink::File);
+            file.map_err(|error| LogError::Open { path: path.display().to_string(), why: go_text(&error) })
+        };
         let open = |output: &Output| match output {
             Output::Stdout => Ok(Sink::Stdout),
             Output::Stderr => Ok(Sink::Stderr),
-            Output::File(path) => OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map(Sink::File)
-                .map_err(|error| LogError::Open { path: path.display().to_string(), why: go_text(&error) }),
+            Output::File(path) => file(path),
         };
         let sinks = self.outputs.iter().map(open).collect::<Result<_, _>>()?;
+        let audit = self.audit.as_ref().map(file).transpose()?;
         ON_STDERR.store(self.outputs.contains(&Output::Stderr), Ordering::Relaxed);
-        let logger = Logger { level: self.level, format: self.format, sinks, failed: AtomicBool::new(false) };
+        set_level(self.level);
+        let logger = Logger { format: self.format, sinks, audit, failed: AtomicBool::new(false) };
         tracing::subscriber::set_global_default(logger).expect("the log is installed once");
         Ok(())
+    }
+}
+
+/// Target of the lines that tell who changed what through the admin API.
+pub(crate) const AUDIT: &str = "audit";
+
+/// Number of the level in use among [`LEVELS`].
+static LEVEL: AtomicUsize = AtomicUsize::new(1);
+const LEVELS: [LevelFilter; 4] = [LevelFilter::DEBUG, LevelFilter::INFO, LevelFilter::WARN, LevelFilter::ERROR];
+
+/// The least level that is written.
+pub(crate) fn level() -> LevelFilter {
+    LEVELS[LEVEL.load(Ordering::Relaxed)]
+}
+
+/// Has lines from this level on written, from now on.
+pub(crate) fn set_level(level: LevelFilter) {
+    if let Some(number) = LEVELS.iter().position(|known| *known == level) {
+        LEVEL.store(number, Ordering::Relaxed);
+        tracing::callsite::rebuild_interest_cache();
     }
 }
 
@@ -123,7 +147,8 @@ pub(crate) fn install_fallback() {
     if tracing::dispatcher::has_been_set() {
         return;
     }
-    let settings = Settings { level: LevelFilter::INFO, format: Format::Json, outputs: vec![Output::Stderr] };
+    let settings =
+        Settings { level: LevelFilter::INFO, format: Format::Json, outputs: vec![Output::Stderr], audit: None };
     settings.install().expect("no file is to be opened");
 }
 
@@ -140,13 +165,13 @@ pub(crate) fn go_text(error: &io::Error) -> String {
 enum Sink {
     Stdout,
     Stderr,
-    File(File),
+    File(LogFile),
 }
 
 struct Logger {
-    level: LevelFilter,
     format: Format,
     sinks: Vec<Sink>,
+    audit: Option<Sink>,
     /// A sink failed, and that was said.
     failed: AtomicBool,
 }
@@ -154,17 +179,21 @@ struct Logger {
 impl Subscriber for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries speak up from warnings on; their chatter below that is not ours.
-        let ours = metadata.target().starts_with("tidegate");
-        *metadata.level() <= self.level && (ours || *metadata.level() <= Level::WARN)
+        let ours = metadata.target().starts_with("tidegate") || metadata.target() == AUDIT;
+        *metadata.level() <= level() && (ours || *metadata.level() <= Level::WARN)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(level())
     }
 
     fn event(&self, event: &Event<'_>) {
         let line = format_line(self.format, event, clock::wall());
-        for sink in &self.sinks {
+        let sinks = match &self.audit {
+            Some(audit) if event.metadata().target() == AUDIT => std::slice::from_ref(audit),
+            _ => &self.sinks[..],
+        };
+        for sink in sinks {
             let written = match sink {
                 Sink::Stdout => io::stdout().write_all(line.as_bytes()),
                 Sink::Stderr => io::stderr().write_all(line.as_bytes()),

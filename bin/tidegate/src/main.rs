@@ -5,6 +5,7 @@ mod files;
 mod logging;
 mod node;
 mod notify;
+mod reopen;
 mod server;
 mod store;
 

@@ -55,7 +55,7 @@ pub(crate) struct Node {
     member: Member<RocksEngine>,
     threads: Threads,
     drain: Drain,
-    signals: Signals,
+    pub(crate) signals: Signals,
 }
 
 impl Node {
@@ -189,6 +189,8 @@ pub(crate) struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    /// Has log files opened anew, where that is wanted.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -197,7 +199,14 @@ impl Signals {
         let entered = runtime.enter();
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         drop(entered);
-        Ok(Self { runtime, terminate, interrupt })
+        Ok(Self { runtime, terminate, interrupt, hangup: None })
+    }
+
+    /// From now on SIGHUP ends nothing and has log files opened anew.
+    pub(crate) fn reopen_on_hangup(&mut self) -> io::Result<()> {
+        let _entered = self.runtime.enter();
+        self.hangup = Some(signal(SignalKind::hangup())?);
+        Ok(())
     }
 
     fn wait(&mut self) {
@@ -206,12 +215,25 @@ impl Signals {
 
     /// What `work` came to; `None` when a signal came first, or `patience` was over.
     pub(crate) fn wait_unless<T>(&mut self, work: impl Future<Output = T>, patience: Duration) -> Option<T> {
-        let Self { runtime, terminate, interrupt } = self;
+        let Self { runtime, terminate, interrupt, hangup } = self;
         runtime.block_on(async {
-            let name = tokio::select! {
-                done = tokio::time::timeout(patience, work) => return done.ok(),
-                _ = terminate.recv() => "terminated",
-                _ = interrupt.recv() => "interrupt",
+            let mut work = std::pin::pin!(tokio::time::timeout(patience, work));
+            let name = loop {
+                let hung_up = async {
+                    match hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    done = &mut work => return done.ok(),
+                    _ = terminate.recv() => break "terminated",
+                    _ = interrupt.recv() => break "interrupt",
+                    _ = hung_up => {
+                        crate::reopen::reopen();
+                        tracing::info!("log files are opened anew");
+                    }
+                }
             };
             tracing::info!(signal = name, "received signal; shutting down");
             None

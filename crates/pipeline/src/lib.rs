@@ -17,6 +17,7 @@ pub mod regexp;
 pub mod resilience;
 mod resolver;
 mod spec;
+pub mod stats;
 mod tags;
 
 pub use context::Context;

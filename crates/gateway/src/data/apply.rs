@@ -18,6 +18,7 @@ use super::{
     plane::{GLOBAL_FILTER, HTTP_SERVER, Inner, Known, PIPELINE, Running, State},
     server::Server,
     spec::{HttpServerSpec, PipelineSpec},
+    stats::ServerStats,
 };
 use crate::{
     listener::Listener,
@@ -148,11 +149,13 @@ impl Inner {
         let parts = Parts { pipelines, globals, log: self.log.get() };
         for (name, compiled) in built.servers {
             let Some(running) = servers.get_mut(&name) else {
-                let routes = compiled.join(&parts);
+                let counted = ServerStats::default();
+                let routes = compiled.join(&parts, &counted);
                 let permits = Permits::new(routes.settings.connections_max);
                 let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
-                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default() });
+                let server =
+                    Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default(), counted });
                 let listener = Err("is not open yet".to_owned());
                 servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);
@@ -170,7 +173,7 @@ impl Inner {
         }
         // Pipelines may have changed under any of them.
         for running in servers.values() {
-            running.server.swap(running.compiled.join(&parts));
+            running.server.swap(running.compiled.join(&parts, &running.server.counted));
         }
         for name in opening {
             if let Some(running) = servers.get_mut(&name) {

@@ -19,6 +19,7 @@ use super::{
     paths::{Paths, REGEXP_BYTES},
     server::{Router, Routes, Settings, Target},
     spec::HttpServerSpec,
+    stats::ServerStats,
 };
 use crate::router::{Ordered, Trees};
 
@@ -31,6 +32,10 @@ pub(crate) struct Compiled {
     router: Arc<Router>,
     conditions: Arc<AllConditions>,
     targets: Arc<[Target]>,
+    /// Names of the pipelines that targets name, sorted.
+    backends: Box<[Box<str>]>,
+    /// As the spec has it.
+    router_kind: &'static str,
     settings: Arc<Settings>,
     global: String,
     format: Arc<Format>,
@@ -49,7 +54,7 @@ impl Compiled {
     pub(crate) fn new(spec: &HttpServerSpec, report: &mut Report) -> Option<Self> {
         spec.check(report);
         let of_server = body_limit(spec.client_max_body_size).unwrap_or(Some(BODY_BYTES_MAX));
-        let paths = Paths::new(spec, of_server, report);
+        let mut paths = Paths::new(spec, of_server, report);
         let ip_filter = spec.ip_filter.as_ref().map(|spec| IpFilter::new(spec, "ipFilter", &mut report.problems));
         let unknown = |name: &str| report.warn("accessLogFormat", &format!("{{{{{name}}}}} stands for nothing"));
         let format = Arc::new(Format::new(&spec.access_log_format, unknown));
@@ -69,7 +74,10 @@ impl Compiled {
             true => Router::Trees(Trees::new(&paths.rules)),
             false => Router::Ordered(Ordered::new(&paths.rules)),
         };
+        let backends = number(&mut paths.targets);
         Some(Self {
+            backends,
+            router_kind: spec.known_router_kind(),
             address: SocketAddr::new(ip, spec.port),
             router: Arc::new(router),
             conditions: Arc::new(paths.conditions),
@@ -92,7 +100,8 @@ impl Compiled {
     }
 
     /// Joins it with what there is of what it names.
-    pub(crate) fn join(&self, parts: &Parts<'_>) -> Routes {
+    pub(crate) fn join(&self, parts: &Parts<'_>, counted: &ServerStats) -> Routes {
+        counted.keep(|name| self.backends.binary_search_by(|known| (**known).cmp(name)).is_ok());
         let access = |writer: &Arc<Writer>| Access { format: Arc::clone(&self.format), writer: Arc::clone(writer) };
         Routes {
             router: Arc::clone(&self.router),
@@ -102,7 +111,12 @@ impl Compiled {
             settings: Arc::clone(&self.settings),
             global: parts.globals.get(&self.global).cloned(),
             access: parts.log.map(access),
+            counted: self.backends.iter().map(|name| counted.backend(name)).collect(),
         }
+    }
+
+    pub(crate) const fn router_kind(&self) -> &'static str {
+        self.router_kind
     }
 
     /// Names of pipelines that do not exist.
@@ -113,6 +127,17 @@ impl Compiled {
         names.dedup();
         names
     }
+}
+
+/// Numbers the backends of `targets`, and gives their names.
+fn number(targets: &mut [Target]) -> Box<[Box<str>]> {
+    let mut names: Vec<Box<str>> = targets.iter().map(|target| target.backend.as_str().into()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for target in targets {
+        target.number = names.binary_search_by(|known| (**known).cmp(&target.backend)).unwrap_or(0);
+    }
+    names.into()
 }
 
 /// `None`: the spec says nothing. `Some(None)`: no limit.

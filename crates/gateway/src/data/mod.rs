@@ -20,6 +20,8 @@ mod rewrite;
 mod server;
 mod service;
 pub mod spec;
+mod stats;
+mod status;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -29,3 +31,4 @@ pub(crate) use server::Server;
 pub(crate) use service::Worker;
 
 pub use plane::{Counters, DataPlane};
+pub use status::Labels;

@@ -168,6 +168,7 @@ fn target(
     let set_headers: Box<[(String, Template)]> = spec.set_headers.iter().map(header).collect();
     let grouped = set_headers.iter().any(|(_, template)| template.has_captures());
     Target {
+        number: 0,
         backend: spec.backend.clone(),
         rewrite,
         set_headers,

@@ -52,7 +52,7 @@ const NAMES_MAX: Duration = Duration::from_secs(1);
 /// Runs HTTPServers and Pipelines on the I/O threads. When it is dropped, its listeners close, without a wait for it: the
 /// last holder may be on an I/O thread.
 pub struct DataPlane {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     background: Background,
 }
 

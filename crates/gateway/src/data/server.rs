@@ -9,7 +9,7 @@ use tidegate_http::{
     h1::{Config, Stats},
     message::Method,
 };
-use tidegate_pipeline::Pipeline;
+use tidegate_pipeline::{Pipeline, stats::PerThread};
 
 use super::{
     access::Access,
@@ -18,6 +18,7 @@ use super::{
     global::GlobalFilter,
     permits::Permits,
     rewrite::Rewrite,
+    stats::{Backend, ServerStats},
     variables::Template,
 };
 use crate::router::{Found, Ordered, Trees};
@@ -50,11 +51,15 @@ pub(crate) struct Routes {
     pub(crate) global: Option<Arc<GlobalFilter>>,
     /// Where requests are logged, if they are.
     pub(crate) access: Option<Access>,
+    /// What is counted of each backend, by [`Target::number`].
+    pub(super) counted: Box<[Arc<PerThread<Backend>>]>,
 }
 
 /// Where requests of a path go, and how they change on the way.
 pub(crate) struct Target {
     pub(crate) backend: String,
+    /// Number of the backend among those of the server.
+    pub(crate) number: usize,
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) set_headers: Box<[(String, Template)]>,
     /// Whose groups the headers refer to.
@@ -79,6 +84,7 @@ pub(crate) struct Server {
     pub(crate) permits: Arc<Permits>,
     /// Counters of each thread.
     pub(crate) stats: Mutex<Vec<Arc<Stats>>>,
+    pub(crate) counted: ServerStats,
 }
 
 impl Server {

@@ -9,18 +9,19 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
-use tidegate_base::clock;
+use tidegate_base::{Budget, clock};
 use tidegate_http::{
     h1::{Exchange, Service, Shared},
     message::{BodyError, Headers, Known, Response},
 };
-use tidegate_pipeline::{Context, Locals};
+use tidegate_pipeline::{Context, Locals, stats::Sample};
 
 use super::{
     access::Entry,
     address::real_ip,
     conditions::Asked,
     server::{Routes, Server, Target},
+    stats::{Backend, Own, PathText, enter},
     variables::{Source, Template},
 };
 use crate::router::{Captures, Found, decode, encode};
@@ -44,12 +45,27 @@ pub(crate) async fn sweep() {
 pub(crate) struct Worker {
     pub(crate) server: Arc<Server>,
     locals: Rc<Locals>,
+    own: Own,
     current: RefCell<Current>,
 }
 
 /// A state as one thread holds it.
 pub(crate) struct Held {
     pub(crate) routes: Arc<Routes>,
+    /// What this thread counts of each backend.
+    backends: OnceCell<Box<[OnceCell<Arc<Backend>>]>>,
+}
+
+impl Held {
+    fn new(routes: &Arc<Routes>) -> Rc<Self> {
+        Rc::new(Self { routes: Arc::clone(routes), backends: OnceCell::new() })
+    }
+
+    fn backend(&self, number: usize, budget: &Budget) -> Option<&Arc<Backend>> {
+        let all = &self.routes.counted;
+        let own = self.backends.get_or_init(|| all.iter().map(|_| OnceCell::new()).collect());
+        enter(own.get(number)?, all.get(number)?, budget)
+    }
 }
 
 /// The newest state this thread has seen. Requests share it by a count that no other thread touches.
@@ -63,11 +79,11 @@ struct Current {
 impl Worker {
     pub(crate) fn new(server: Arc<Server>) -> Rc<Self> {
         let mut cache = Cache::new(Arc::clone(&server.routes));
-        let held = Rc::new(Held { routes: Arc::clone(cache.load()) });
+        let held = Held::new(cache.load());
         let shared = Shared::new(held.routes.settings.connection, server.budget.clone());
         server.add_stats(shared.stats());
         let current = RefCell::new(Current { cache, held, shared: vec![shared] });
-        Rc::new(Self { server, locals: LOCALS.with(Rc::clone), current })
+        Rc::new(Self { server, locals: LOCALS.with(Rc::clone), own: Own::default(), current })
     }
 
     /// The newest state, and what new connections share.
@@ -95,7 +111,7 @@ impl Worker {
         let Current { cache, held, .. } = &mut *current;
         let newest = cache.load();
         if !Arc::ptr_eq(newest, &held.routes) {
-            *held = Rc::new(Held { routes: Arc::clone(newest) });
+            *held = Held::new(newest);
         }
         Rc::clone(held)
     }
@@ -110,37 +126,50 @@ impl Worker {
 
 impl Service for Worker {
     async fn handle(&self, exchange: Exchange) -> Exchange {
+        let start = clock::now();
         let held = self.held();
+        let path = PathText::new(exchange.head().path());
         let mut entry = held.routes.access.as_ref().map(|access| access.begin(&exchange, &self.server.budget));
-        let (mut exchange, response) = self.answer(&held.routes, exchange, entry.as_deref_mut()).await;
+        let (mut exchange, response, backend) = self.answer(&held.routes, exchange, entry.as_deref_mut()).await;
         if let Some(entry) = &mut entry {
             entry.answered(&response);
         }
+        let status = response.status;
         // A client that went away needs no answer.
         exchange.respond(response).await.ok();
+        let now = clock::now();
+        let took = now.saturating_duration_since(start);
         if let Some(entry) = entry {
-            entry.finish(&exchange);
+            entry.finish(&exchange, took);
+        }
+        let sample = Sample { status, took, received: exchange.received_bytes(), sent: exchange.sent_bytes() };
+        let Server { counted, budget, .. } = &*self.server;
+        self.own.record(counted, budget, path.text(), now, &sample);
+        if let Some(backend) = backend.and_then(|number| held.backend(number, budget)) {
+            backend.record(&sample);
         }
         exchange
     }
 }
 
 impl Worker {
+    /// Gives the answer, and the number of the backend that was asked for it.
     async fn answer(
         &self,
         routes: &Routes,
         mut exchange: Exchange,
         entry: Option<&mut Entry<'_>>,
-    ) -> (Exchange, Response) {
+    ) -> (Exchange, Response, Option<usize>) {
         let (number, change) = match choose(routes, &exchange) {
             Ok(chosen) => chosen,
-            Err(status) => return (exchange, Response::new(status)),
+            Err(status) => return (exchange, Response::new(status), None),
         };
+        let backend = routes.targets.get(number).map(|target| target.number);
         let (Some(target), Some(Some(pipeline))) = (routes.targets.get(number), routes.pipelines.get(number)) else {
-            return (exchange, Response::new(503));
+            return (exchange, Response::new(503), backend);
         };
         if let Err(BodyError::TooLarge) = exchange.limit_body(target.body_bytes_max) {
-            return (exchange, Response::new(413));
+            return (exchange, Response::new(413), backend);
         }
         if let Some(change) = change {
             change.make(&mut exchange);
@@ -164,7 +193,7 @@ impl Worker {
             entry.set_tags(cx.take_tags());
         }
         let (exchange, response) = cx.into_parts();
-        (exchange, response.unwrap_or_else(|| Response::new(503)))
+        (exchange, response.unwrap_or_else(|| Response::new(503)), backend)
     }
 }
 

@@ -121,6 +121,11 @@ impl HttpServerSpec {
         self.router_kind == RADIX_TREE
     }
 
+    /// As the spec has it: empty where it says nothing.
+    pub(super) fn known_router_kind(&self) -> &'static str {
+        ["", ORDERED, RADIX_TREE].into_iter().find(|kind| *kind == self.router_kind).unwrap_or_default()
+    }
+
     /// Adds what a schema cannot say, but for the rules.
     pub(super) fn check(&self, report: &mut Report) {
         if self.cache_size.is_some_and(|size| size > 0) {

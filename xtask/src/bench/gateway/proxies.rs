@@ -125,9 +125,9 @@ pub(super) fn ours(dir: &Path, budget: &str, backend: &Backend) -> Result<Proxy>
         .arg("server")
         .arg("--data-dir")
         .arg(dir.join("node"))
-        .args(["--api-addr", &api, "--memory-budget", budget])
-        .args(["--listen-client-url", &format!("http://127.0.0.1:{client}")])
-        .args(["--listen-peer-url", &format!("http://127.0.0.1:{peer}")])
+        .args(["--api-addr", &api, "--memory-budget", budget, "--disable-access-log"])
+        .args(["--listen-client-urls", &format!("http://127.0.0.1:{client}")])
+        .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}")])
         .stderr(log);
     let process = Process::start(&mut command)?;
     let failed = || {

@@ -9,7 +9,7 @@
 mod format;
 mod writer;
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tidegate_base::{Budget, Holder, Lease, clock};
 use tidegate_http::{h1::Exchange, message::Response};
@@ -32,7 +32,6 @@ pub(crate) struct Access {
 /// The line of a request that is being served.
 pub(crate) struct Entry<'a> {
     access: &'a Access,
-    start: Instant,
     values: Values,
     /// Pays for the lists of headers.
     lease: Option<Lease>,
@@ -65,7 +64,7 @@ impl Access {
             },
             ..Values::default()
         };
-        Box::new(Entry { access: self, start: clock::now(), values, lease })
+        Box::new(Entry { access: self, values, lease })
     }
 }
 
@@ -87,8 +86,8 @@ impl Entry<'_> {
     }
 
     /// Logs the request, whose answer is sent as far as it will be.
-    pub(crate) fn finish(mut self, exchange: &Exchange) {
-        self.values.duration = clock::now().saturating_duration_since(self.start);
+    pub(crate) fn finish(mut self, exchange: &Exchange, took: Duration) {
+        self.values.duration = took;
         self.values.received = exchange.received_bytes();
         self.values.sent = exchange.sent_bytes();
         self.access.writer.write(&self.access.format.line(&self.values));

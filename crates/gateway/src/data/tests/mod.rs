@@ -12,6 +12,7 @@ mod reload;
 mod resilience;
 mod routes;
 mod rules;
+mod stats;
 mod upstream;
 
 use std::{

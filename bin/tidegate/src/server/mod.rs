@@ -1,13 +1,14 @@
 //! `tidegate server`: a gateway node with the store embedded.
 
+mod config;
+
 use std::{
-    path::PathBuf,
+    path::Path,
     process::ExitCode,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use clap::Parser;
 use tidegate_base::{ByteSize, Holder, Profile};
 use tidegate_gateway::{
     admin::{Admin, AdminHandler, AdminResponse, Reports},
@@ -22,47 +23,21 @@ use tidegate_member::Handle;
 use tidegate_pipeline::Registry;
 use tidegate_rocks::RocksEngine;
 
+use self::config::{Asked, ConfigError, ServerConfig};
 use crate::{
-    logging::Settings,
+    logging::{Output, Settings},
     node::{Node, NodeError},
     notify,
+    reopen::LogFile,
     store::StoreConfig,
 };
-
-/// Starts a gateway node with the store embedded.
-#[derive(Debug, Parser)]
-#[command(name = "tidegate server")]
-struct Arguments {
-    /// Name of the node
-    #[arg(long, default_value = "default")]
-    name: String,
-    /// Directory of the node's data
-    #[arg(long, default_value = "data")]
-    data_dir: PathBuf,
-    /// Address of the admin API; anybody who reaches it may change the gateway
-    #[arg(long, default_value = "127.0.0.1:2381")]
-    api_addr: String,
-    /// URL for etcd clients
-    #[arg(long, default_value = "http://localhost:2379")]
-    listen_client_url: String,
-    /// URL for peers
-    #[arg(long, default_value = "http://localhost:2380")]
-    listen_peer_url: String,
-    /// Bound of the process's memory
-    #[arg(long, default_value = "256MiB")]
-    memory_budget: ByteSize,
-    /// debug, info, warn or error
-    #[arg(long, default_value = "info")]
-    log_level: String,
-    /// json or console
-    #[arg(long, default_value = "json")]
-    log_format: String,
-}
 
 #[derive(Debug, thiserror::Error)]
 enum ServerError {
     #[error(transparent)]
     Log(#[from] crate::logging::LogError),
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
     #[error("{0}")]
     Config(String),
     #[error(transparent)]
@@ -72,12 +47,15 @@ enum ServerError {
 }
 
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let name = std::iter::once("tidegate server".to_owned());
-    let arguments = match Arguments::try_parse_from(name.chain(arguments.iter().cloned())) {
-        Ok(arguments) => arguments,
-        Err(error) => error.exit(),
-    };
-    match run(&arguments) {
+    let asked = ServerConfig::parse(arguments, std::env::vars()).map_err(ServerError::from);
+    let ended = asked.and_then(|asked| match asked {
+        Asked::Run(config) => run(&config),
+        Asked::Text(text) => {
+            print!("{text}");
+            Ok(())
+        }
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidegate server: {error}");
@@ -86,39 +64,77 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), ServerError> {
-    let settings = Settings::parse(&arguments.log_level, &arguments.log_format, "stderr")?;
+/// What the store is started with.
+fn store_config(config: &ServerConfig, data_dir: &Path) -> Result<StoreConfig, ServerError> {
+    let urls = |name: &str| config.list(name).join(",");
+    let members = config.map("initial-cluster").iter().map(|(name, url)| format!("{name}={url}"));
     let flags = [
-        format!("--name={}", arguments.name),
-        format!("--data-dir={}", arguments.data_dir.join("store").display()),
-        format!("--listen-client-urls={}", arguments.listen_client_url),
-        format!("--advertise-client-urls={}", arguments.listen_client_url),
-        format!("--listen-peer-urls={}", arguments.listen_peer_url),
-        format!("--initial-advertise-peer-urls={}", arguments.listen_peer_url),
-        format!("--initial-cluster={}={}", arguments.name, arguments.listen_peer_url),
-        format!("--memory-budget={}", arguments.memory_budget.0),
+        format!("--name={}", config.text("name")),
+        format!("--data-dir={}", data_dir.join("store").display()),
+        format!("--listen-client-urls={}", urls("listen-client-urls")),
+        format!("--advertise-client-urls={}", urls("advertise-client-urls")),
+        format!("--listen-peer-urls={}", urls("listen-peer-urls")),
+        format!("--initial-advertise-peer-urls={}", urls("initial-advertise-peer-urls")),
+        format!("--initial-cluster={}", members.collect::<Vec<_>>().join(",")),
+        format!("--initial-cluster-token={}", config.text("cluster-name")),
+        format!("--memory-budget={}", config.memory_budget().0),
     ];
-    let config = StoreConfig::parse(&flags).map_err(ServerError::Config)?;
-    settings.install()?;
+    StoreConfig::parse(&flags).map_err(ServerError::Config)
+}
+
+/// Where the log goes: into files of the log directory, else to the standard error.
+fn log_settings(config: &ServerConfig, log_dir: Option<&Path>) -> Result<Settings, ServerError> {
+    let level = if config.is("debug") { "debug" } else { config.text("log-level") };
+    let mut settings = Settings::parse(level, config.text("log-format"), "stderr")?;
+    if let Some(dir) = log_dir {
+        settings.outputs = vec![Output::File(dir.join("stdout.log"))];
+        settings.audit = Some(dir.join("admin_api.log"));
+    }
+    Ok(settings)
+}
+
+/// Has requests logged, unless that is switched off.
+fn log_access(config: &ServerConfig, log_dir: Option<&Path>, gateway: &DataPlane) -> std::io::Result<()> {
+    match (config.is("disable-access-log"), log_dir) {
+        (true, _) => Ok(()),
+        (false, Some(dir)) => gateway.log_access(LogFile::open(&dir.join("filter_http_access.log"))?),
+        (false, None) => gateway.log_access(std::io::stdout()),
+    }
+}
+
+fn run(config: &ServerConfig) -> Result<(), ServerError> {
     let io = |action| move |error| ServerError::Io { action, error };
-    let admin_listener = Listener::bind_tcp(&arguments.api_addr).map_err(io("listen for the admin API"))?;
-    let node = Node::start(&config, Profile::Server)?;
+    let data_dir = config.dir("data-dir");
+    let log_dir = (!config.text("log-dir").is_empty()).then(|| config.dir("log-dir"));
+    if let Some(dir) = &log_dir {
+        std::fs::create_dir_all(dir).map_err(io("make the log directory"))?;
+    }
+    let settings = log_settings(config, log_dir.as_deref())?;
+    let store = store_config(config, &data_dir)?;
+    settings.install()?;
+    for note in &config.notes {
+        tracing::warn!(note, "a setting has no effect");
+    }
+    let admin_listener = Listener::bind_tcp(config.text("api-addr")).map_err(io("listen for the admin API"))?;
+    let mut node = Node::start(&store, Profile::Server)?;
+    node.signals.reopen_on_hangup().map_err(NodeError::Signals)?;
 
     let plane = DataPlane::new(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS))
         .map_err(io("start the gateway"))?;
+    log_access(config, log_dir.as_deref(), &plane).map_err(io("open the access log"))?;
     // Ours until the end: the last holder must not be on an I/O thread.
     let gateway = Arc::new(plane);
     let plane: Arc<dyn Plane> = Arc::clone(&gateway) as Arc<dyn Plane>;
     let limit = ByteSize(node.budget.limits().floor(Holder::Gateway) / 2);
     let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
-    let objects = ObjectsConfig::new(Some(arguments.data_dir.clone()), limit);
+    let objects = ObjectsConfig::new(Some(data_dir), limit);
     let loader = Loader::new(kv.clone(), kv.clone(), Arc::clone(&plane), node.budget.clone(), objects);
     let handle = loader.handle();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let loading = loader.spawn(stopped).map_err(io("start the loader of objects"))?;
 
     let reports = Arc::new(MemberReports(RwLock::new(Some(node.handle.clone()))));
-    let (store, name) = (Store::new(kv), arguments.name.clone());
+    let (store, name) = (Store::new(kv), config.text("name").to_owned());
     let admin = Admin::new(store, plane, handle, node.budget.clone(), limit, name, reports.clone() as Arc<dyn Reports>)
         .for_this_machine(admin_listener.address().is_loopback());
     let (admin, budget) = (Arc::new(admin), node.budget.clone());
@@ -142,6 +158,7 @@ fn run(arguments: &Arguments) -> Result<(), ServerError> {
         member.refuse();
         gateway.drain();
         signals.wait_unless(gateway.finished(), Duration::MAX);
+        gateway.flush_access_log();
         reports.0.write().unwrap_or_else(PoisonError::into_inner).take();
     })?;
     Ok(())
