@@ -22,6 +22,9 @@ use super::{
 /// Most bytes of an answer unless a spec says otherwise.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
+/// Most redirects of one request.
+const REDIRECTS_MAX: u32 = 20;
+
 /// Settings of the `Proxy` filter.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -41,9 +44,9 @@ pub struct Config {
     /// Most bytes of an answer's body: 0 stands for 4 MiB, a negative number for no limit.
     #[serde(default)]
     server_max_body_size: i64,
-    /// Redirects to follow. Only 0, which passes them on, is supported yet.
+    /// Redirects to follow, as far as they lead to servers of the pool; 0, and those beyond, go to the client.
     #[serde(default)]
-    max_redirection: u32,
+    pub(super) max_redirection: u32,
     /// Packs answers (gzip) for clients that take it.
     #[serde(default)]
     compression: Option<Compression>,
@@ -148,9 +151,9 @@ impl Config {
     pub(super) fn build(self, deps: &Deps, random: &Random) -> Result<Built, Problems> {
         let answer_size = self.server_max_body_size;
         let mut site = Site { deps, random, answer_size, servers: 0, problems: Problems::default() };
-        for (field, given) in [("mtls", self.mtls.is_some()), ("maxRedirection", self.max_redirection > 0)] {
-            site.problems.require(!given, field, NOT_YET);
-        }
+        site.problems.require(self.mtls.is_none(), "mtls", NOT_YET);
+        let few = self.max_redirection <= REDIRECTS_MAX;
+        site.problems.require(few, "maxRedirection", format!("must be at most {REDIRECTS_MAX}"));
         let mains = self.pools.iter().filter(|pool| pool.filter.is_none()).count();
         site.problems.require(mains == 1, "pools", "must have one main pool, which is one without a filter");
         let (mut main, mut candidates) = (None, Vec::new());

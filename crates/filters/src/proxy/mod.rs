@@ -15,6 +15,7 @@ mod hash;
 mod health;
 mod mirror;
 mod pool;
+mod redirect;
 mod request;
 mod sticky;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
@@ -49,6 +51,8 @@ pub struct Proxy {
     limits: PoolLimits,
     budget: Budget,
     compression: Option<Compression>,
+    /// Redirects to follow.
+    redirects: u32,
     random: Random,
     local: LocalKey,
 }
@@ -88,8 +92,9 @@ pools:
             total_max: share(config.max_idle_conns),
             ..PoolLimits::default()
         };
+        let redirects = config.max_redirection;
         let built = config.build(deps, &random)?;
-        let plain = built.mirror.is_none() && built.candidates.is_empty() && built.main.is_plain();
+        let plain = redirects == 0 && built.mirror.is_none() && built.candidates.is_empty() && built.main.is_plain();
         Ok(Self {
             main: built.main,
             candidates: built.candidates,
@@ -99,6 +104,7 @@ pools:
             limits,
             budget: deps.budget.clone(),
             compression: built.compression,
+            redirects,
             random,
             local: LocalKey::default(),
         })
@@ -128,8 +134,8 @@ impl Proxy {
 
     async fn forward_by_rules(&self, cx: &mut Context) -> Outcome {
         let pools = self.pools(cx);
-        // Another filter may send it, too. What is streamed can be sent once.
-        if cx.sends() > 1
+        // Another filter may send it, too, or the answer lead to another server. What is streamed can be sent once.
+        if (cx.sends() > 1 || self.redirects > 0)
             && let Err(error) = hold_body(cx.exchange()).await
         {
             return fail(cx, error.status(), "clientError");
@@ -188,6 +194,7 @@ impl Proxy {
         let mut failed = 0;
         loop {
             let ended = match pool.pick(cx.request(), cx.peer(), &self.random) {
+                Some(number) if self.redirects > 0 => self.follow(pools, pool, number, cx).await,
                 Some(number) => pool.send(pools, number, cx.exchange()).await,
                 None => Ended::Nothing(503, "internalError"),
             };
@@ -200,6 +207,42 @@ impl Proxy {
                 return ended;
             }
         }
+    }
+
+    /// Sends the request, and again wherever the answers lead, as long as these are servers of the pool. The request is then what it
+    /// was before.
+    async fn follow(&self, pools: &Rc<Pools>, pool: &Pool, number: usize, cx: &mut Context) -> Ended {
+        let mut ended = pool.send(pools, number, cx.exchange()).await;
+        let mut before = None;
+        for _ in 0..self.redirects {
+            let Ended::Answer { answer, number, .. } = &ended else { break };
+            let servers = pool.targets.iter().map(|target| &target.endpoint);
+            let Some(next) = redirect::next(answer, *number, servers, cx.request()) else { break };
+            let exchange = cx.exchange();
+            let Some(body) = exchange.whole_body() else { break };
+            before.get_or_insert_with(|| (exchange.head().clone(), body));
+            let head = exchange.head_mut();
+            head.set_path(&next.path);
+            head.set_query(&next.query);
+            if next.plain {
+                head.method = Method::Get;
+                for name in [Known::ContentType, Known::ContentEncoding, Known::ContentLength] {
+                    head.headers.remove_known(name);
+                }
+                if let Err(error) = exchange.set_body(Bytes::new()).await {
+                    ended = Ended::Nothing(error.status(), "clientError");
+                    break;
+                }
+            }
+            ended = pool.send(pools, next.number, exchange).await;
+        }
+        if let Some((head, body)) = before {
+            *cx.request_mut() = head;
+            if let Err(error) = cx.exchange().set_body(body).await {
+                ended = Ended::Nothing(error.status(), "clientError");
+            }
+        }
+        ended
     }
 
     fn pools(&self, cx: &Context) -> Rc<Pools> {

@@ -30,7 +30,7 @@ fn every_problem_is_named() {
                 "timeout": "0s", "failureCodes": [200, 700], "retryPolicy": "r", "circuitBreakerPolicy": "b",
                 "serviceName": "s", "healthCheck": {"fails": 0},
             }, {"servers": [{"url": "http://a"}], "filter": {}}],
-            "mirrorPool": {"servers": [], "retryPolicy": "r", "memoryCache": cache}, "maxRedirection": 1, "mtls": {},
+            "mirrorPool": {"servers": [], "retryPolicy": "r", "memoryCache": cache}, "maxRedirection": 21, "mtls": {},
         })),
         [
             "maxRedirection",

@@ -8,6 +8,7 @@ mod global;
 mod keep;
 mod namespaces;
 mod proxy;
+mod redirects;
 mod reload;
 mod resilience;
 mod routes;
