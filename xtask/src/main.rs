@@ -35,6 +35,8 @@ enum Bench {
     Memory(bench::memory::Args),
     /// One request through the gateway, beside nginx.
     Gateway(bench::gateway::Args),
+    /// What thousands of idle pipelines cost, how fast they load, how fast an edit is live
+    Pipelines(bench::pipelines::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -50,5 +52,6 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(Bench::Bigkey(args)) => bench::bigkey::run(&args),
         Task::Bench(Bench::Memory(args)) => bench::memory::run(&args),
         Task::Bench(Bench::Gateway(args)) => bench::gateway::run(&args),
+        Task::Bench(Bench::Pipelines(args)) => bench::pipelines::run(&args),
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Needs `nginx`, which is the backend as well, and `wrk`.
 
-mod http;
 mod proxies;
 mod wrk;
 
@@ -16,7 +15,7 @@ use self::{
     proxies::{Backend, Proxy, nginx, ours},
     wrk::Wrk,
 };
-use super::{median, mib, table::Table};
+use super::{http, median, mib, table::Table};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -6,9 +6,12 @@
 pub(crate) mod bigkey;
 pub(crate) mod gateway;
 mod histogram;
+mod http;
 pub(crate) mod kv;
 mod load;
 pub(crate) mod memory;
+mod node;
+pub(crate) mod pipelines;
 mod stores;
 mod table;
 

@@ -125,7 +125,7 @@ fn run(config: &ServerConfig) -> Result<(), ServerError> {
     // Ours until the end: the last holder must not be on an I/O thread.
     let gateway = Arc::new(plane);
     let plane: Arc<dyn Plane> = Arc::clone(&gateway) as Arc<dyn Plane>;
-    let limit = ByteSize(node.budget.limits().floor(Holder::Gateway) / 2);
+    let limit = ByteSize(node.budget.limits().floor(Holder::Gateway) / 6 * 5);
     let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
     let objects = ObjectsConfig::new(Some(data_dir), limit);
     let loader = Loader::new(kv.clone(), kv.clone(), Arc::clone(&plane), node.budget.clone(), objects);

@@ -3,45 +3,16 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result};
-use tidegate_tests::{binary, free_ports, until};
+use tidegate_tests::{free_ports, until};
 
-use super::http;
-
-const START_MAX: Duration = Duration::from_secs(30);
-
-/// A process that is killed when it is dropped.
-struct Process(Child);
-
-impl Process {
-    fn start(command: &mut Command) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        Ok(Self(command.spawn().with_context(|| format!("start {command:?}"))?))
-    }
-
-    /// The process and its children: nginx works in those.
-    fn pids(&self) -> Result<Vec<u32>> {
-        let own = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
-        let children = children.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>()?;
-        Ok([vec![own], children].concat())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Workers of nginx end by themselves when their master is told to, so it is asked first.
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
-        if asked.is_err() || until(Duration::from_secs(5), || self.0.try_wait().ok().flatten()).is_none() {
-            drop(self.0.kill());
-        }
-        drop(self.0.wait());
-    }
-}
+use crate::bench::{
+    http,
+    node::{Node, Process, START_MAX},
+};
 
 pub(super) struct Proxy {
     pub(super) name: &'static str,
@@ -49,7 +20,12 @@ pub(super) struct Proxy {
     pub(super) pids: Vec<u32>,
     /// Address of the admin API, of ours.
     pub(super) api: Option<String>,
-    _process: Process,
+    _process: Running,
+}
+
+enum Running {
+    Node(#[expect(dead_code, reason = "it ends when it is dropped")] Node),
+    Nginx(#[expect(dead_code, reason = "it ends when it is dropped")] Process),
 }
 
 /// An nginx that answers every request with 1 KiB.
@@ -85,7 +61,13 @@ pub(super) fn nginx(dir: &Path, backend: &Backend) -> Result<Proxy> {
         backend.address
     );
     let process = start_nginx(dir, cores(), &server, &address)?;
-    Ok(Proxy { name: "nginx", url: format!("http://{address}/"), pids: process.pids()?, api: None, _process: process })
+    Ok(Proxy {
+        name: "nginx",
+        url: format!("http://{address}/"),
+        pids: process.pids()?,
+        api: None,
+        _process: Running::Nginx(process),
+    })
 }
 
 fn cores() -> usize {
@@ -117,39 +99,18 @@ fn start_nginx(dir: &Path, workers: usize, server: &str, address: &str) -> Resul
 
 /// A gateway node with one listener, one route and one pipeline.
 pub(super) fn ours(dir: &Path, budget: &str, backend: &Backend) -> Result<Proxy> {
-    let [client, peer, api, gateway] = free_ports()?;
-    let api = format!("127.0.0.1:{api}");
-    let log = fs::File::create(dir.join("tidegate.log"))?;
-    let mut command = Command::new(binary()?);
-    command
-        .arg("server")
-        .arg("--data-dir")
-        .arg(dir.join("node"))
-        .args(["--api-addr", &api, "--memory-budget", budget, "--disable-access-log"])
-        .args(["--listen-client-urls", &format!("http://127.0.0.1:{client}")])
-        .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}")])
-        .stderr(log);
-    let process = Process::start(&mut command)?;
-    let failed = || {
-        let log = fs::read_to_string(dir.join("tidegate.log")).unwrap_or_default();
-        format!("tidegate server does not get ready:\n{log}")
-    };
-    until(START_MAX, || http::get(&api, "/apis/v2/healthz").ok()).with_context(failed)?;
-    http::post(&api, "/apis/v2/objects", &pipeline(backend, 0))?;
+    let node = Node::start(dir, budget)?;
+    let [gateway] = free_ports()?;
+    http::post(&node.api, "/apis/v2/objects", &pipeline(backend, 0))?;
     let server = format!(
         "{{\"name\":\"front\",\"kind\":\"HTTPServer\",\"port\":{gateway},\"address\":\"127.0.0.1\",\"xForwardedFor\":true,\
          \"rules\":[{{\"paths\":[{{\"pathPrefix\":\"/\",\"backend\":\"bench\"}}]}}]}}"
     );
-    http::post(&api, "/apis/v2/objects", &server)?;
+    http::post(&node.api, "/apis/v2/objects", &server)?;
     let front = format!("127.0.0.1:{gateway}");
-    until(START_MAX, || http::get(&front, "/").ok()).with_context(failed)?;
-    Ok(Proxy {
-        name: "tidegate",
-        url: format!("http://{front}/"),
-        pids: process.pids()?,
-        api: Some(api),
-        _process: process,
-    })
+    until(START_MAX, || http::get(&front, "/").ok()).with_context(|| node.log())?;
+    let (pids, api) = (vec![node.pid()?], Some(node.api.clone()));
+    Ok(Proxy { name: "tidegate", url: format!("http://{front}/"), pids, api, _process: Running::Node(node) })
 }
 
 /// The pipeline; each `edit` gives another specification of the same work.

@@ -141,7 +141,9 @@ impl Values {
                 let moment = Moment::new(self.wall);
                 write!(line, "{}.{:03}Z", moment.date_time(), moment.milli)
             }
-            Name::RemoteAddr => self.peer.map_or(Ok(()), |peer| write!(line, "{peer}")),
+            Name::RemoteAddr => self
+                .peer
+                .map_or(Ok(()), |peer| write!(line, "{}", SocketAddr::new(peer.ip().to_canonical(), peer.port()))),
             Name::RealIp => self.client.map_or(Ok(()), |client| write!(line, "{client}")),
             Name::Method => line.write_all(&self.method),
             Name::Uri => line.write_all(&self.uri),
