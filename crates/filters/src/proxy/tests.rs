@@ -22,20 +22,22 @@ fn fields(config: Value) -> Vec<String> {
 
 #[test]
 fn every_problem_is_named() {
+    let cache = json!({"expiration": "1s", "maxEntryBytes": 1, "codes": [200], "methods": ["GET"]});
     assert_eq!(
         fields(json!({
             "pools": [{
                 "servers": [{"url": "127.0.0.1:80"}, {"url": "https://a", "weight": 101}],
                 "loadBalance": {"policy": "headerHash", "stickySession": {"mode": "x"}},
                 "timeout": "0s", "failureCodes": [200, 700], "retryPolicy": "r", "circuitBreakerPolicy": "b",
-                "memoryCache": {}, "serviceName": "s", "healthCheck": {"fails": 0},
+                "serviceName": "s", "healthCheck": {"fails": 0},
             }, {"servers": [{"url": "http://a"}], "filter": {}}],
-            "mirrorPool": {"servers": [], "retryPolicy": "r"}, "maxRedirection": 1, "compression": {}, "mtls": {"certBase64": "LS0t"},
+            "mirrorPool": {"servers": [], "retryPolicy": "r", "memoryCache": cache}, "maxRedirection": 21,
+            "mtls": {"certBase64": "LS0t"},
         })),
         [
-            "compression",
             "maxRedirection",
             "mirrorPool.filter",
+            "mirrorPool.memoryCache",
             "mirrorPool.retryPolicy",
             "mirrorPool.retryPolicy",
             "mirrorPool.servers",
@@ -46,7 +48,6 @@ fn every_problem_is_named() {
             "pools[0].healthCheck.fails",
             "pools[0].loadBalance.headerHashKey",
             "pools[0].loadBalance.stickySession.mode",
-            "pools[0].memoryCache",
             "pools[0].retryPolicy",
             "pools[0].servers",
             "pools[0].servers[0].url",

@@ -15,7 +15,7 @@ use tidegate_http::{
     conn::Presence,
     io::{Handle, SpawnError},
 };
-use tidegate_pipeline::{Deps, Pipeline, Registry, Report, Resolver};
+use tidegate_pipeline::{CustomData, Deps, Pipeline, Registry, Report, Resolver};
 
 use super::{
     access::{self, Writer},
@@ -97,6 +97,19 @@ impl DataPlane {
     /// # Errors
     /// When an I/O thread takes no task, or the system no thread.
     pub fn new(handle: Handle, budget: Budget, registry: Registry) -> std::io::Result<Self> {
+        Self::with_custom_data(handle, budget, registry, None)
+    }
+
+    /// With records of the store for filters that look something up there.
+    ///
+    /// # Errors
+    /// As [`DataPlane::new`].
+    pub fn with_custom_data(
+        handle: Handle,
+        budget: Budget,
+        registry: Registry,
+        custom_data: Option<Arc<dyn CustomData>>,
+    ) -> std::io::Result<Self> {
         for thread in 0..handle.count() {
             handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
         }
@@ -104,6 +117,7 @@ impl DataPlane {
         let deps = Deps {
             resolver: Some(Arc::clone(&resolver)),
             io: Some(handle.clone()),
+            custom_data,
             ..Deps::new(budget, handle.count())
         };
         let inner = Arc::new(Inner {
@@ -205,7 +219,7 @@ impl Plane for DataPlane {
     fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
         let mut report = Report::default();
         // Checked without the means to register anything.
-        let deps = Deps { resolver: None, io: None, ..self.inner.deps.clone() };
+        let deps = Deps { resolver: None, io: None, custom_data: None, ..self.inner.deps.clone() };
         match kind {
             HTTP_SERVER => drop(read_server(spec, &mut report)),
             PIPELINE => drop(read_pipeline("", spec, &self.inner.registry, &deps, &mut report)),

@@ -32,6 +32,7 @@ pub(crate) use framing::Decoder;
 pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};
 pub(crate) use relay::{Framing, Relay, put_decimal};
+pub(crate) use respond::UPSTREAM_PAUSE_MAX;
 pub(crate) use timer::Timer;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {

@@ -20,7 +20,7 @@ use super::{
     shared::Stats,
 };
 use crate::{
-    message::{Body, Known, Length, Response, Version, text},
+    message::{Body, BodyError, Known, Length, Pieces, Response, Version, text},
     upstream::Call,
 };
 
@@ -36,7 +36,7 @@ pub(crate) const DRAIN_BYTES_MAX: u64 = 64 << 10;
 const SPARE_BYTES_MAX: usize = 4 << 10;
 
 /// Longest pause in what an upstream sends, where no deadline says less.
-const UPSTREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
+pub(crate) const UPSTREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 impl Exchange {
     /// Answers the request. Once, and before [`Service::handle`](super::Service::handle) gives the exchange back; else the
@@ -110,7 +110,7 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
         Body::Leased(bytes, _lease) => write_all(inner, tx, bytes).await,
         Body::Chunks(mut chunks) => {
             write_all(inner, tx, Bytes::new()).await?;
-            while let Some(chunk) = poll_fn(|cx| Body::poll_chunk(&mut chunks, cx)).await {
+            while let Some(chunk) = next_chunk(&mut inner.down, &mut chunks).await {
                 let chunk = chunk.map_err(|_| Lost)?;
                 if chunk.is_empty() {
                     continue;
@@ -131,6 +131,15 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
             write_all(inner, end, Bytes::new()).await
         }
     }
+}
+
+/// The next piece; an error as soon as the client is gone, who may have waited for a piece that does not come.
+async fn next_chunk(down: &mut Downstream, chunks: &mut Pieces) -> Option<Result<Bytes, BodyError>> {
+    poll_fn(|cx| match Body::poll_chunk(chunks, cx) {
+        Poll::Pending if down.poll_gone(cx).is_ready() => Poll::Ready(Some(Err(BodyError::Lost))),
+        polled => polled,
+    })
+    .await
 }
 
 /// Whether the connection can serve another request after this answer, as far as can be known before it.
