@@ -17,6 +17,15 @@ pub(crate) enum Announce {
     Nothing,
 }
 
+impl Announce {
+    pub(crate) const fn length(self) -> Option<u64> {
+        match self {
+            Announce::Length(bytes) => Some(bytes),
+            Announce::Chunked | Announce::Nothing => None,
+        }
+    }
+}
+
 /// Writes the head of `response`.
 pub(crate) fn response(out: &mut BytesMut, response: &Response, announce: Announce, connection: Option<&str>) {
     out.reserve(256 + response.headers.raw().len());
@@ -67,7 +76,8 @@ thread_local! {
     static DATE: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-fn put_date(out: &mut BytesMut) {
+/// The date of now, as an HTTP date.
+pub(crate) fn put_date(out: &mut BytesMut) {
     let now = clock::wall().as_secs();
     DATE.with_borrow_mut(|(second, text)| {
         if *second != now {

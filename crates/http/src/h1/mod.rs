@@ -27,7 +27,8 @@ mod timer;
 
 pub(crate) use buffer::{BUFFER_MOST, Buffer};
 pub(crate) use downstream::{Downstream, Streamed};
-pub(crate) use encode::hop_by_hop;
+pub(crate) use encode::{hop_by_hop, put_date};
+pub(crate) use exchange::{Held, Inner};
 pub(crate) use framing::Decoder;
 pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};
@@ -43,6 +44,7 @@ pub use exchange::Exchange;
 pub use head::{HeadError, HeadLimits};
 pub use over_conn::Http1Service;
 pub use respond::Lost;
+pub(crate) use serve::handle;
 pub use serve::{Service, serve};
 pub use shared::{Config, Drain, Shared, Stats};
 pub use simple::{Handler, Request, Simple};

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -12,11 +13,15 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use crate::multiplex::Substream;
+
 /// The streams that HTTP runs over.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// A stream of an HTTP/2 connection.
+    Substream(Rc<Substream>),
 }
 
 impl From<TcpStream> for Socket {
@@ -37,6 +42,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),
             Socket::Unix(stream) => stream.poll_read_ready(cx),
+            Socket::Substream(_) => Poll::Pending,
         }
     }
 
@@ -48,6 +54,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
             Socket::Unix(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
+            Socket::Substream(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -58,6 +65,7 @@ impl Socket {
             (Socket::Unix(stream), [part]) => Pin::new(stream).poll_write(cx, part),
             (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Socket::Substream(stream), parts) => stream.poll_write(cx, parts),
         };
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -67,10 +75,14 @@ impl Socket {
 
     /// Has the close of the socket, which is to come, say that what was sent is not all. On a unix socket it cannot.
     pub(crate) fn reset(&self) {
-        if let Socket::Tcp(stream) = self
-            && let Err(error) = stream.set_zero_linger()
-        {
-            tracing::debug!(%error, "a connection that is cut ends as if it were whole");
+        match self {
+            Socket::Tcp(stream) => {
+                if let Err(error) = stream.set_zero_linger() {
+                    tracing::debug!(%error, "a connection that is cut ends as if it were whole");
+                }
+            }
+            Socket::Substream(stream) => stream.reset(),
+            Socket::Unix(_) => {}
         }
     }
 
@@ -79,6 +91,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Substream(stream) => Poll::Ready(stream.finish()),
         }
     }
 }

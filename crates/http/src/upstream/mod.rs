@@ -11,7 +11,7 @@ mod endpoint;
 mod pool;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;
 
 pub use aside::{ASIDE_BYTES, ask};

@@ -37,7 +37,7 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(Budget) -> F) {
 }
 
 /// Says what it was asked, and the body.
-struct Echo;
+pub(crate) struct Echo;
 
 impl Handler for Echo {
     async fn handle(&self, mut request: Request<'_>) -> Response {
