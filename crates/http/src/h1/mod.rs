@@ -24,6 +24,7 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timer;
+mod tunnel;
 
 pub(crate) use buffer::{BUFFER_MOST, Buffer};
 pub(crate) use downstream::{Downstream, Streamed};
@@ -34,6 +35,7 @@ pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};
 pub(crate) use relay::{Framing, Relay, put_decimal};
 pub(crate) use timer::Timer;
+pub(crate) use tunnel::{is_websocket, wants_websocket};
 #[cfg(any(test, fuzzing))]
 pub(crate) use {
     encode::{Announce, response as encode_response},

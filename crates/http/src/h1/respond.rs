@@ -19,6 +19,7 @@ use super::{
     relay::{Framing, Loaded, Relay, put_hex},
     shared::Stats,
     socket::Socket,
+    tunnel,
 };
 use crate::{
     message::{Body, Known, Length, Response, Version, text},
@@ -64,6 +65,15 @@ impl Exchange {
 }
 
 async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
+    if response.status == 101 {
+        response.body = match response.body {
+            // Boxed, so that other requests do not hold the room of its future.
+            Body::Upstream(mut call) if call.tunnel => {
+                return Box::pin(tunnel::run(inner, response.headers, &mut call)).await;
+            }
+            other => other,
+        };
+    }
     if !(200..=599).contains(&response.status) {
         response.status = 500;
     }

@@ -3,6 +3,7 @@
 mod bodies;
 mod heads;
 mod keep_alive;
+mod websocket;
 
 use std::{future::Future, net::SocketAddr, rc::Rc, time::Duration};
 
