@@ -1,5 +1,7 @@
 //! A gateway for benchmarks: one HTTPServer, one Pipeline with a Proxy, and as many more routes as wanted.
 //!
+//! HTTP/1.1, and HTTP/2 to who begins with it.
+//!
 //! `bench_gateway PORT BACKEND_URL [ROUTES] [THREADS]`, for example `bench_gateway 23100 http://127.0.0.1:23000 1000`.
 
 use std::fmt::Write;
@@ -37,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let texts = objects.collect::<Result<Texts, serde_yaml_ng::Error>>()?;
     let threads = Threads::start(threads, "io")?;
     let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server)?);
-    let plane = DataPlane::new(threads.handle(), budget, Registry::new(tidegate_filters::KINDS))?;
+    let plane = DataPlane::with_h2c(threads.handle(), budget, Registry::new(tidegate_filters::KINDS), true)?;
     for (name, status) in plane.apply(&texts) {
         if let Some(error) = status.error {
             return Err(format!("{name}: {error}").into());

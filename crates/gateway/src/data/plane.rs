@@ -65,6 +65,8 @@ pub(super) struct Inner {
     pub(super) at_work: Presence,
     /// Where requests are logged.
     pub(super) log: OnceLock<Arc<Writer>>,
+    /// Whether listeners speak HTTP/2 in the clear.
+    pub(super) h2c: bool,
 }
 
 #[derive(Default)]
@@ -97,6 +99,15 @@ impl DataPlane {
     /// # Errors
     /// When an I/O thread takes no task, or the system no thread.
     pub fn new(handle: Handle, budget: Budget, registry: Registry) -> std::io::Result<Self> {
+        Self::with_h2c(handle, budget, registry, false)
+    }
+
+    /// As [`DataPlane::new`]; with `h2c` listeners speak HTTP/2 in the clear to who begins with its preface, as tests and benches
+    /// do. Easegress has no such thing, so no server of ours has it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_h2c(handle: Handle, budget: Budget, registry: Registry, h2c: bool) -> std::io::Result<Self> {
         for thread in 0..handle.count() {
             handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
         }
@@ -113,6 +124,7 @@ impl DataPlane {
             state: Mutex::default(),
             at_work: Presence::default(),
             log: OnceLock::new(),
+            h2c,
         });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })

@@ -79,6 +79,8 @@ pub(crate) struct Server {
     pub(crate) permits: Arc<Permits>,
     /// Counters of each thread.
     pub(crate) stats: Mutex<Vec<Arc<Stats>>>,
+    /// Whether clients may begin with HTTP/2 in the clear.
+    pub(crate) h2c: bool,
 }
 
 impl Server {

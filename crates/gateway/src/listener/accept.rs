@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use tidegate_http::{
     conn::Present,
     h1::{Shared, serve},
+    multiplex::serve_h2,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -99,7 +100,18 @@ async fn connection(
     shared: Rc<Shared>,
     _permit: Permit,
 ) {
-    serve(stream, BytesMut::new(), Some(peer), worker, shared).await;
+    if worker.server.h2c && begins_with_preface(&stream).await {
+        // In a box of its own: a task is as large as its largest state.
+        Box::pin(serve_h2(stream, BytesMut::new(), Some(peer), worker, shared)).await;
+    } else {
+        serve(stream, BytesMut::new(), Some(peer), worker, shared).await;
+    }
+}
+
+/// Whether the first bytes are those of HTTP/2 (RFC 9113, 3.4). They stay unread.
+async fn begins_with_preface(stream: &TcpStream) -> bool {
+    let mut first = [0; 4];
+    matches!(stream.peek(&mut first).await, Ok(4) if &first == b"PRI ")
 }
 
 /// Panics of handlers are answered and counted where they happen: this one is our own.

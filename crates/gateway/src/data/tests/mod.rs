@@ -2,12 +2,14 @@
 
 mod filters;
 mod global;
+mod http2;
 mod proxy;
 mod reload;
 mod resilience;
 mod routes;
 mod rules;
 mod upstream;
+mod websocket;
 
 use std::{
     collections::BTreeMap,
@@ -38,9 +40,19 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new() -> Self {
+        Self::speaking(false)
+    }
+
+    /// One whose listeners speak HTTP/2 in the clear, too.
+    pub(crate) fn with_h2c() -> Self {
+        Self::speaking(true)
+    }
+
+    fn speaking(h2c: bool) -> Self {
         let threads = Threads::start(2, "io").unwrap();
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        let plane = DataPlane::new(threads.handle(), budget.clone(), Registry::new(tidegate_filters::KINDS)).unwrap();
+        let plane =
+            DataPlane::with_h2c(threads.handle(), budget.clone(), Registry::new(tidegate_filters::KINDS), h2c).unwrap();
         Self { plane, threads: Some(threads), budget, objects: BTreeMap::new(), log_bytes: 0 }
     }
 
