@@ -15,6 +15,10 @@ use tidegate_gateway::{
 use tidegate_http::io::Threads;
 use tidegate_pipeline::Registry;
 
+/// As in `bin/tidegate`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().unwrap_or_else(|| "23100".to_owned());

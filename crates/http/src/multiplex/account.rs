@@ -30,6 +30,8 @@ pub(super) struct Account {
     held: Cell<u64>,
     /// Given to `h2` and not yet sent.
     queued: Cell<u64>,
+    /// Given to `h2` since the driver looked.
+    given: Cell<u64>,
     /// Streams that wait for room for what they send.
     waiting: RefCell<Vec<Waker>>,
 }
@@ -37,8 +39,8 @@ pub(super) struct Account {
 impl Account {
     /// `lease` has [`CONNECTION_BYTES`].
     pub(super) fn new(lease: Lease) -> Self {
-        let (kept, held, queued) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        Self { lease: RefCell::new(lease), kept, held, queued, waiting: RefCell::default() }
+        let (kept, held, queued, given) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
+        Self { lease: RefCell::new(lease), kept, held, queued, given, waiting: RefCell::default() }
     }
 
     pub(super) fn held(&self) -> u64 {
@@ -63,10 +65,17 @@ impl Account {
         }
         self.queued.set(before + bytes);
         let paid = self.cover();
-        if !paid {
+        if paid {
+            self.given.set(self.given.get() + bytes);
+        } else {
             self.queued.set(before);
         }
         paid
+    }
+
+    /// Bytes to be sent since the last call.
+    pub(super) fn take_given(&self) -> u64 {
+        self.given.take()
     }
 
     /// Whether bytes are on their way, whose end makes room.

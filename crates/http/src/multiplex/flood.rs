@@ -14,8 +14,11 @@ const PER_SECOND: i64 = 256;
 const RESET: i64 = 8;
 /// What an answered request brings back.
 const ANSWER: i64 = 16;
-/// What a payload frame brings back, either way: a window update for the stream and one for the connection, and as much.
+/// What a payload frame of the client brings back.
 const PAYLOAD: i64 = 4;
+/// So many bytes sent bring one back: a client may answer each frame with an update of both windows, and frames are as small as
+/// its windows.
+const SENT: u64 = 512;
 
 const HEAD_LEN: usize = 9;
 const DATA: u8 = 0;
@@ -79,9 +82,15 @@ impl Patience {
         Self { left: BURST, since: now }
     }
 
-    /// Requests were answered, and payload frames sent.
-    pub(super) fn earn(&mut self, answers: i64, payloads: i64) {
-        self.left = (self.left + answers * ANSWER + payloads * PAYLOAD).min(BURST);
+    /// A request was answered.
+    pub(super) fn answered(&mut self) {
+        self.left = (self.left + ANSWER).min(BURST);
+    }
+
+    /// Bytes of bodies go out.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        let back = i64::try_from(bytes / SENT).unwrap_or(BURST).min(BURST);
+        self.left = self.left.saturating_add(back).min(BURST);
     }
 
     /// True when it has none left. `cost` as [`Frames::cost`] gives it.
@@ -142,9 +151,9 @@ mod tests {
         assert!(patience.spend(1, || start));
         assert!(!patience.spend(0, || start + Duration::from_secs(1)), "a second brings some back");
         assert!(patience.spend(PER_SECOND, || start + Duration::from_secs(1)), "and is counted once");
-        patience.earn(1, 0);
+        patience.answered();
         assert!(!patience.spend(RESET, || start + Duration::from_secs(1)), "so does an answer");
-        patience.earn(0, i64::from(u32::MAX));
+        patience.sent(u64::MAX);
         assert!(patience.spend(BURST + 1, || start + Duration::from_secs(1)), "but no more than a burst");
     }
 }

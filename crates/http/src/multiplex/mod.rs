@@ -9,9 +9,9 @@
 //!                        └──────── frames of all of them, in as few writes as they fit in
 //! ```
 //! Bounds, all under the lease of the connection or of the stream (units: bytes):
-//! - **An idle connection** has [`account::CONNECTION_BYTES`]; the spare heads and lists of its last requests go after a second
-//!   without any. **A stream** has [`serve::STREAM_BYTES`] for as long as its request lives, of which one that waits for an upstream
-//!   uses about half: its list of headers, the future of its handler, a receive buffer for the answer.
+//! - **An idle connection** has [`account::CONNECTION_BYTES`], and is 5.3 KiB resident when it is new. What its next requests could
+//!   use again goes after a second without any. **A stream** has [`driver::STREAM_BYTES`] for as long as its request lives; one that waits for
+//!   an upstream is 4.4 KiB resident, its upstream's connection included, and has room for receive buffers and heads besides.
 //! - **Unread bodies.** What a request does not read is taken out of `h2` and charged to the connection. Nothing unread opens a
 //!   stream's window, so that is 64 KiB a stream at most; the window of the connection grows by what is held, up to
 //!   [`account::HELD_MAX`], so that slow uploads hold nobody else up before they hold that much.
@@ -21,8 +21,10 @@
 //!   DATA frames, and resets of streams that nobody has seen yet.
 
 mod account;
+mod driver;
 mod flood;
 mod head;
+mod inbox;
 mod serve;
 mod substream;
 #[cfg(test)]

@@ -8,40 +8,22 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
-use super::{account::Account, head};
+use super::{account::Account, head, inbox::Inbox};
 use crate::message::{Length, Response};
 
 /// Unsent bytes of one answer. Two frames of the usual size: one being written, one behind it.
 pub(super) const QUEUED_MAX: usize = 32 << 10;
 /// One piece: what a frame can hold, unless the client allows more.
 const PIECE_MAX: usize = 16 << 10;
-/// Consumed bytes are given back to the window in steps: each gift takes a lock and may send a frame.
-const GIVE_STEP: usize = 8 << 10;
 
 /// A stream of an HTTP/2 connection. The request that holds it reads and writes; the connection's task pulls what is left.
 pub struct Substream {
     inbox: RefCell<Inbox>,
     outbox: RefCell<Outbox>,
     queue: Rc<Queue>,
-}
-
-/// What came and was not read yet.
-struct Inbox {
-    body: RecvStream,
-    /// One frame as `h2` gave it: a slice of its read buffer, so it stays no longer than one poll.
-    front: Bytes,
-    /// What came behind it, copied: it pins nothing.
-    back: BytesMut,
-    /// Read, and not yet given back to the window.
-    consumed: usize,
-    ended: bool,
-    /// There was no room for it.
-    lost: bool,
-    /// Who waits in a future of its own inside of the request's: `h2` knows one waker a stream.
-    reader: Option<Waker>,
 }
 
 struct Outbox {
@@ -101,9 +83,7 @@ impl Drop for Piece {
 
 impl Substream {
     pub(super) fn new(body: RecvStream, respond: SendResponse<Piece>, account: Rc<Account>) -> Rc<Self> {
-        let ended = body.is_end_stream();
-        let inbox =
-            Inbox { body, front: Bytes::new(), back: BytesMut::new(), consumed: 0, ended, lost: false, reader: None };
+        let inbox = Inbox::new(body);
         let queue = Rc::new(Queue { bytes: Cell::new(0), writer: RefCell::default(), account });
         let outbox = Outbox { side: Side::Silent(respond), left: None };
         Rc::new(Self { inbox: RefCell::new(inbox), outbox: RefCell::new(outbox), queue })
@@ -257,98 +237,7 @@ impl Substream {
 
 impl Drop for Substream {
     fn drop(&mut self) {
-        let inbox = self.inbox.get_mut();
-        let unread = inbox.available();
-        self.queue.account.release(unread);
-        // `h2` gives the rest of the connection's window back itself when the stream is dropped.
-        inbox.consumed += unread;
-        inbox.give_back();
-    }
-}
-
-impl Inbox {
-    fn available(&self) -> usize {
-        self.front.len() + self.back.len()
-    }
-
-    /// Takes one frame out of `h2`, or its end.
-    fn poll_frame(&mut self, account: &Account, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lost {
-            return Poll::Ready(Err(ErrorKind::OutOfMemory.into()));
-        }
-        match self.body.poll_data(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                // Trailers, which nobody wants, would stay in `h2` as long as the stream.
-                let trailers = self.body.poll_trailers(cx);
-                tracing::trace!(?trailers, "the client has sent its last");
-                self.ended = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(io::Error::other(error))),
-            Poll::Ready(Some(Ok(frame))) => {
-                self.ended = self.body.is_end_stream();
-                if !account.hold(frame.len()) {
-                    account.release(self.available() + frame.len());
-                    self.consumed += self.available() + frame.len();
-                    (self.front, self.back) = (Bytes::new(), BytesMut::new());
-                    self.give_back();
-                    self.lost = true;
-                    return Poll::Ready(Err(ErrorKind::OutOfMemory.into()));
-                }
-                if self.available() == 0 {
-                    self.front = frame;
-                } else {
-                    self.back.extend_from_slice(&frame);
-                }
-                Poll::Ready(Ok(()))
-            }
-        }
-    }
-
-    /// Moves what there is room for.
-    fn read(&mut self, account: &Account, buf: &mut BytesMut) -> usize {
-        let room = buf.capacity() - buf.len();
-        let from_front = room.min(self.front.len());
-        buf.extend_from_slice(&self.front.split_to(from_front));
-        let from_back = (room - from_front).min(self.back.len());
-        buf.extend_from_slice(self.back.get(..from_back).unwrap_or_default());
-        self.back.advance(from_back);
-        if self.back.is_empty() {
-            self.back = BytesMut::new();
-        }
-        let count = from_front + from_back;
-        account.release(count);
-        self.consumed += count;
-        if self.available() == 0 || self.consumed >= GIVE_STEP {
-            self.give_back();
-        }
-        count
-    }
-
-    fn give_back(&mut self) {
-        let count = std::mem::take(&mut self.consumed);
-        if count > 0 {
-            // Fails only for more than was received, and we give back what we counted.
-            let given = self.body.flow_control().release_capacity(count);
-            debug_assert!(given.is_ok(), "gave back more than came");
-        }
-    }
-
-    /// Copies what is a slice of `h2`'s read buffer.
-    fn unpin(&mut self) {
-        if self.front.is_empty() {
-            return;
-        }
-        if self.back.is_empty() {
-            self.back.extend_from_slice(&self.front);
-        } else {
-            let mut all = BytesMut::with_capacity(self.available());
-            all.extend_from_slice(&self.front);
-            all.extend_from_slice(&self.back);
-            self.back = all;
-        }
-        self.front = Bytes::new();
+        self.inbox.get_mut().forget(&self.queue.account);
     }
 }
 

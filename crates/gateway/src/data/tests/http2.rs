@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, sync_channel},
     thread,
 };
 
@@ -88,8 +88,8 @@ fn requests_pass_rules_filters_and_the_log_as_others_do() {
 
 #[test]
 fn a_request_that_waits_outlives_an_edit_of_its_pipeline() {
-    let (asked, arrived) = channel();
-    let (go, gone) = channel::<()>();
+    let (asked, arrived) = sync_channel(1);
+    let (go, gone) = sync_channel::<()>(1);
     let gone = std::sync::Mutex::new(gone);
     let slow = upstream(move |_| {
         asked.send(()).unwrap();

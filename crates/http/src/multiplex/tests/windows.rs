@@ -7,8 +7,8 @@ use tidegate_base::Holder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    connect,
-    raw::{DATA, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM, frame, hello, next, until},
+    ask, connect,
+    raw::{DATA, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, hello, next, until},
     request, start,
 };
 use crate::{
@@ -58,7 +58,7 @@ fn a_client_that_reads_nothing_holds_little_and_is_cut() {
         let (address, _shared) = start(large(), config, &budget).await;
         // Windows as large as they can be: only its socket is full.
         let mut stream = hello(address, &[(4, 0x7fff_ffff)]).await;
-        stream.write_all(&frame(8, 0, 0, &0x7fff_0000u32.to_be_bytes())).await.unwrap();
+        stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000u32.to_be_bytes())).await.unwrap();
         for id in (1..200).step_by(2) {
             stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, GET)).await.unwrap();
         }
@@ -151,5 +151,47 @@ fn a_small_answer_passes_a_large_one() {
             (&b"word"[..], END_STREAM),
             "one frame, which says that it is the last"
         );
+    });
+}
+
+/// A client may open its windows by as little as it likes, as long as it takes what it asked for.
+#[test]
+fn a_download_in_small_windows_is_no_flood() {
+    run(|budget| async move {
+        let (address, _shared) = start(large(), Config::default(), &budget).await;
+        let mut stream = hello(address, &[(4, 2000)]).await;
+        stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET)).await.unwrap();
+        let mut seen = 0;
+        while seen < 8 << 20 {
+            let data = until(&mut stream, |frame| frame.kind == DATA).await.expect("it goes on");
+            seen += data.payload.len();
+            let more = u32::try_from(data.payload.len()).unwrap().to_be_bytes();
+            let updates = [0, 1].map(|id| frame(WINDOW_UPDATE, 0, id, &more)).concat();
+            // Of what is complete there is nothing to update.
+            if seen < 8 << 20 {
+                stream.write_all(&updates).await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn without_memory_a_stream_is_refused_and_the_connection_stays() {
+    run(|budget| async move {
+        let (address, shared) = start(large(), Config::default(), &budget).await;
+        let mut client = connect(address).await;
+        assert_eq!(ask(&mut client, request("GET", "/small"), None).await.unwrap().text(), (200, "word"));
+        // What the connection keeps for its next request goes first.
+        while budget.used(Holder::Connections) > 10 << 10 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut rest = budget.empty(Holder::Connections);
+        for step in [1 << 20, 1 << 10] {
+            while rest.try_grow(step) {}
+        }
+        assert_eq!(ask(&mut client, request("GET", "/small"), None).await.unwrap().text(), (503, ""));
+        assert_eq!(shared.stats().no_memory.load(std::sync::atomic::Ordering::Relaxed), 1);
+        drop(rest);
+        assert_eq!(ask(&mut client, request("GET", "/small"), None).await.unwrap().text(), (200, "word"));
     });
 }
