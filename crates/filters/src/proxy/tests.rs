@@ -85,7 +85,7 @@ fn examples_of_the_manual_are_built() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/Proxy.md");
     let page = std::fs::read_to_string(page).unwrap();
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         let spec: Value = serde_yaml_ng::from_str(&fill(example)).unwrap();
         let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();

@@ -154,8 +154,8 @@ impl Inner {
                 let permits = Permits::new(routes.settings.connections_max);
                 let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
-                let server =
-                    Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default(), counted });
+                let (stats, h2c) = (Mutex::default(), self.h2c);
+                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats, counted, h2c });
                 let listener = Err("is not open yet".to_owned());
                 servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);

@@ -31,5 +31,5 @@ pub(crate) use permits::Permit;
 pub(crate) use server::Server;
 pub(crate) use service::Worker;
 
-pub use plane::{Counters, DataPlane};
+pub use plane::{Counters, DataPlane, Options};
 pub use status::Labels;

@@ -65,6 +65,8 @@ pub(super) struct Inner {
     pub(super) at_work: Presence,
     /// Where requests are logged.
     pub(super) log: OnceLock<Arc<Writer>>,
+    /// Whether listeners speak HTTP/2 in the clear.
+    pub(super) h2c: bool,
 }
 
 #[derive(Default)]
@@ -93,23 +95,27 @@ pub(super) struct Running {
     pub(super) listener: Result<Listener, String>,
 }
 
+/// What a data plane may have besides.
+#[derive(Default)]
+pub struct Options {
+    /// Records of the store, for filters that look something up there.
+    pub custom_data: Option<Arc<dyn CustomData>>,
+    /// Listeners speak HTTP/2 in the clear to who begins with its preface, as tests and benches do. The reference has no such
+    /// thing, so no server of ours has it.
+    pub h2c: bool,
+}
+
 impl DataPlane {
     /// # Errors
     /// When an I/O thread takes no task, or the system no thread.
     pub fn new(handle: Handle, budget: Budget, registry: Registry) -> std::io::Result<Self> {
-        Self::with_custom_data(handle, budget, registry, None)
+        Self::with(handle, budget, registry, Options::default())
     }
 
-    /// With records of the store for filters that look something up there.
-    ///
     /// # Errors
     /// As [`DataPlane::new`].
-    pub fn with_custom_data(
-        handle: Handle,
-        budget: Budget,
-        registry: Registry,
-        custom_data: Option<Arc<dyn CustomData>>,
-    ) -> std::io::Result<Self> {
+    pub fn with(handle: Handle, budget: Budget, registry: Registry, options: Options) -> std::io::Result<Self> {
+        let Options { custom_data, h2c } = options;
         for thread in 0..handle.count() {
             handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
         }
@@ -127,6 +133,7 @@ impl DataPlane {
             state: Mutex::default(),
             at_work: Presence::default(),
             log: OnceLock::new(),
+            h2c,
         });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })

@@ -88,6 +88,8 @@ pub(crate) struct Server {
     /// Counters of each thread.
     pub(crate) stats: Mutex<Vec<Arc<Stats>>>,
     pub(crate) counted: ServerStats,
+    /// Whether clients may begin with HTTP/2 in the clear.
+    pub(crate) h2c: bool,
 }
 
 impl Server {

@@ -12,7 +12,7 @@ const IDENTITY_BYTES: u64 = 8 << 10;
 
 /// Protocols that connections are offered, the preferred first.
 fn alpn() -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec()]
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
 }
 
 /// What a listener offers, and what it was made of.

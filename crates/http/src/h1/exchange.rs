@@ -38,6 +38,10 @@ impl Held {
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Some(Box::new(inner)))
     }
+
+    pub(crate) fn take(mut self) -> Option<Inner> {
+        self.0.take().map(|inner| *inner)
+    }
 }
 
 impl Deref for Held {

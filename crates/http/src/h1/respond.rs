@@ -18,6 +18,8 @@ use super::{
     framing::Decoder,
     relay::{Framing, Loaded, Relay, put_hex},
     shared::Stats,
+    socket::Socket,
+    tunnel,
 };
 use crate::{
     message::{Body, BodyError, Known, Length, Pieces, Response, Version, text},
@@ -50,7 +52,12 @@ impl Exchange {
         let inner = &mut *self.inner;
         debug_assert!(!inner.answered, "a request has one answer");
         inner.answered = true;
-        let sent = send(inner, response).await;
+        let mut sent = send(inner, response).await;
+        if let Socket::Substream(stream) = &inner.down.socket {
+            // A stream says itself where its answer ends, so it is never in doubt that one was cut.
+            sent = sent.and_then(|()| stream.finish().map_err(|_| Lost));
+            inner.cut = true;
+        }
         inner.keep_alive &= sent.is_ok();
         inner.cut &= sent.is_err();
         sent
@@ -58,6 +65,15 @@ impl Exchange {
 }
 
 async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
+    if response.status == 101 {
+        response.body = match response.body {
+            // Boxed, so that other requests do not hold the room of its future.
+            Body::Upstream(mut call) if call.tunnel => {
+                return Box::pin(tunnel::run(inner, response.headers, &mut call)).await;
+            }
+            other => other,
+        };
+    }
     if !(200..=599).contains(&response.status) {
         response.status = 500;
     }
@@ -86,12 +102,19 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     };
     let mut tx = std::mem::take(&mut inner.tx);
     tx.clear();
-    encode::response(&mut tx, &response, announce, connection);
+    let over_stream = matches!(inner.down.socket, Socket::Substream(_));
+    if let Socket::Substream(stream) = &inner.down.socket {
+        let length = if bodyless { Length::Known(0) } else { response.body.length() };
+        let sent = stream.send_head(&response, announce.length(), length);
+        inner.down.written += sent.map_err(|_| Lost)?;
+    } else {
+        encode::response(&mut tx, &response, announce, connection);
+    }
     let headers = std::mem::take(&mut response.headers);
     if headers.allocated() <= SPARE_BYTES_MAX {
         inner.spare = headers;
     }
-    let framing = if announce == Announce::Chunked { Framing::Chunked } else { Framing::Plain };
+    let framing = if announce == Announce::Chunked && !over_stream { Framing::Chunked } else { Framing::Plain };
     match response.body {
         Body::Upstream(mut call) => {
             let mut relay = Relay::new(tx, framing);

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -12,7 +13,10 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::tls::{TlsInfo, TlsStream};
+use crate::{
+    multiplex::Substream,
+    tls::{TlsInfo, TlsStream},
+};
 
 /// The streams that HTTP runs over.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream>),
+    /// A stream of an HTTP/2 connection.
+    Substream(Rc<Substream>),
 }
 
 impl From<TcpStream> for Socket {
@@ -45,6 +51,7 @@ impl Socket {
     pub(crate) fn tls(&self) -> Option<TlsInfo<'_>> {
         match self {
             Socket::Tls(stream) => Some(stream.info()),
+            Socket::Substream(stream) => stream.tls(),
             Socket::Tcp(_) | Socket::Unix(_) => None,
         }
     }
@@ -55,6 +62,7 @@ impl Socket {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),
             Socket::Unix(stream) => stream.poll_read_ready(cx),
             Socket::Tls(stream) => stream.poll_readable(cx),
+            Socket::Substream(_) => Poll::Pending,
         }
     }
 
@@ -70,6 +78,7 @@ impl Socket {
             Socket::Tcp(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
             Socket::Unix(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
             Socket::Tls(_) => unreachable!("it was read above"),
+            Socket::Substream(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -82,6 +91,7 @@ impl Socket {
             (Socket::Tls(stream), parts) => stream.poll_write_parts(cx, parts),
             (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Socket::Substream(stream), parts) => stream.poll_write(cx, parts),
         };
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -98,7 +108,7 @@ impl Socket {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tls(stream) => stream.poll_flush(cx),
-            Socket::Tcp(_) | Socket::Unix(_) => Poll::Ready(Ok(())),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Substream(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -123,6 +133,7 @@ impl Socket {
         let stream = match self {
             Socket::Tcp(stream) => stream,
             Socket::Tls(stream) => stream.socket(),
+            Socket::Substream(stream) => return stream.reset(),
             Socket::Unix(_) => return,
         };
         if let Err(error) = stream.set_zero_linger() {
@@ -136,6 +147,7 @@ impl Socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Tls(stream) => stream.poll_close(cx),
+            Socket::Substream(stream) => Poll::Ready(stream.finish()),
         }
     }
 }

@@ -40,7 +40,7 @@ pub use accept::accept;
 pub use client::{Client, ClientSettings};
 pub use pem::{Identity, PemError, Roots, base64, text};
 pub use server::{Handle, Server, ServerSettings};
-pub use stream::{TLS_BYTES, TlsInfo, TlsStream};
+pub use stream::{TLS_BYTES, TlsDetails, TlsInfo, TlsStream};
 
 /// Until a handshake is done, on both sides. Source: `net/http` of Go, which Easegress runs on.
 pub const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

@@ -69,6 +69,28 @@ pub struct TlsInfo<'a> {
     pub resumed: bool,
 }
 
+/// As [`TlsInfo`], kept beside the connection.
+#[derive(Debug)]
+pub struct TlsDetails {
+    version: &'static str,
+    server_name: Option<Box<str>>,
+    alpn: Option<Box<[u8]>>,
+    client_certificates: Vec<CertificateDer<'static>>,
+    resumed: bool,
+}
+
+impl TlsDetails {
+    pub fn info(&self) -> TlsInfo<'_> {
+        TlsInfo {
+            version: self.version,
+            server_name: self.server_name.as_deref(),
+            alpn: self.alpn.as_deref(),
+            client_certificates: &self.client_certificates,
+            resumed: self.resumed,
+        }
+    }
+}
+
 impl TlsStream {
     /// The server's side, before its handshake.
     pub(super) fn server(
@@ -151,6 +173,18 @@ impl TlsStream {
 
     pub(super) fn into_socket(self) -> TcpStream {
         self.stream
+    }
+
+    /// A copy of [`TlsStream::info`], for requests of a connection that somebody else reads and writes.
+    pub fn details(&self) -> TlsDetails {
+        let info = self.info();
+        TlsDetails {
+            version: info.version,
+            server_name: info.server_name.map(Into::into),
+            alpn: info.alpn.map(Into::into),
+            client_certificates: info.client_certificates.to_vec(),
+            resumed: info.resumed,
+        }
     }
 
     pub fn info(&self) -> TlsInfo<'_> {

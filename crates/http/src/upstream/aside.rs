@@ -57,7 +57,7 @@ async fn exchange(
             None => connect(pools, out).await?,
         };
         let mut tx = BytesMut::new();
-        encode(&mut tx, head, out, Length::Known(body.len() as u64));
+        encode(&mut tx, head, out, Length::Known(body.len() as u64), false);
         let limit = out.answer_bytes_max.unwrap_or(u64::MAX);
         match talk(&mut conn.socket, tx, body.clone(), head.method, Keep::Start(keep, limit)).await {
             Ok(Told { answer, reusable }) => {

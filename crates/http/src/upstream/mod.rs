@@ -13,7 +13,7 @@ mod pool;
 mod received;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;
 
 pub use aside::{ASIDE_BYTES, ask};

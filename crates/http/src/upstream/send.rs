@@ -20,7 +20,7 @@ use super::{
 use crate::{
     h1::{
         Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner, Socket,
-        Streamed, hop_by_hop, parse_response, put_decimal,
+        Streamed, hop_by_hop, is_websocket, parse_response, put_decimal, wants_websocket,
     },
     message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
     tls::{HANDSHAKE_TIMEOUT, TlsError},
@@ -116,7 +116,8 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         };
         let mut tx = std::mem::take(&mut inner.tx);
         tx.clear();
-        encode(&mut tx, &inner.head, out, length);
+        let websocket = length == Length::Known(0) && wants_websocket(&inner.head, &inner.down);
+        encode(&mut tx, &inner.head, out, length, websocket);
         let mut upload = if whole {
             let body = inner.buffered.as_ref().map(|(bytes, _)| bytes.clone()).unwrap_or_default();
             Upload::Whole { head: tx, body }
@@ -129,7 +130,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         rx.bytes.clear();
         let spare = std::mem::take(&mut inner.spare);
         let (method, scanner) = (inner.head.method, Scanner::default());
-        let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, spare };
+        let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, websocket, spare };
         let got = answer.head(&mut inner.down, &mut socket, &mut upload, &mut rx).await;
         match got {
             Ok((head, headers)) => {
@@ -139,14 +140,16 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                 {
                     return Err(SendError::TooLarge);
                 }
+                let tunnel = head.status == 101;
                 let call = Call {
                     socket,
                     paid,
                     rx,
                     decoder: head.decoder,
                     upload,
-                    keep_alive: head.keep_alive,
-                    deadline: out.deadline,
+                    keep_alive: head.keep_alive && !tunnel,
+                    tunnel,
+                    deadline: out.deadline.filter(|_| !tunnel),
                     limit: out.answer_bytes_max.unwrap_or(u64::MAX),
                     received: 0,
                     pools: Rc::clone(pools),
@@ -222,7 +225,8 @@ async fn handshake(
     })
 }
 
-pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length) {
+/// `websocket`: the request's `Upgrade` goes with it.
+pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length, websocket: bool) {
     tx.reserve(128 + head.headers.raw().len() + out.endpoint.base().len());
     tx.extend_from_slice(head.method_text());
     tx.extend_from_slice(b" ");
@@ -258,6 +262,9 @@ pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, 
         }
         Length::Unknown => tx.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+    if websocket {
+        tx.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    }
     tx.extend_from_slice(b"\r\n");
 }
 
@@ -272,6 +279,8 @@ struct Waiting<'a> {
     interim: usize,
     /// Something came from the upstream.
     touched: bool,
+    /// It was asked for a WebSocket.
+    websocket: bool,
     /// A used list for the headers.
     spare: Headers,
 }
@@ -334,7 +343,8 @@ impl Waiting<'_> {
                 let head = parse_response(rx.bytes.get(start..end).unwrap_or_default(), self.method, &mut headers)?;
                 rx.bytes.advance(end);
                 match head.status {
-                    // Nobody asked for another protocol: `Upgrade` was not sent on.
+                    101 if self.websocket && is_websocket(&headers) => return Poll::Ready(Ok((head, headers))),
+                    // Nobody asked for another protocol.
                     101 => return Poll::Ready(Err(HeadError::Malformed("a protocol switch nobody asked for").into())),
                     100..=199 if self.interim < INTERIM_MAX => {
                         self.interim += 1;
@@ -361,5 +371,5 @@ impl Waiting<'_> {
 pub(crate) fn encode_whole(tx: &mut BytesMut, head: &RequestHead, endpoint: &Endpoint, body: &Bytes) {
     let out =
         Outgoing { endpoint, number: 0, host: Some(endpoint.authority()), deadline: None, answer_bytes_max: None };
-    encode(tx, head, &out, Length::Known(body.len() as u64));
+    encode(tx, head, &out, Length::Known(body.len() as u64), false);
 }

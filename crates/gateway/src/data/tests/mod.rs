@@ -5,6 +5,7 @@ mod coding;
 mod examples;
 mod filters;
 mod global;
+mod http2;
 mod keep;
 mod namespaces;
 mod proxy;
@@ -16,6 +17,7 @@ mod rules;
 mod stats;
 mod tls;
 mod upstream;
+mod websocket;
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +33,7 @@ use tidegate_http::io::Threads;
 use tidegate_pipeline::{CustomData, Registry};
 use tidegate_testkit::MapStore;
 
-use super::DataPlane;
+use super::{DataPlane, Options};
 use crate::{
     StoreData,
     objects::{ObjectStatus, Plane},
@@ -55,19 +57,25 @@ impl Gateway {
     }
 
     pub(crate) fn with_kinds(kinds: Registry) -> Self {
-        Self::with_data(kinds, None)
+        Self::with_data(kinds, None, false)
     }
 
     /// With custom data in `store`.
     pub(crate) fn with_store(store: &MapStore) -> Self {
         let data = StoreData::start(Arc::new(store.clone()), Arc::new(store.clone())).unwrap();
-        Self::with_data(Registry::new(tidegate_filters::KINDS), Some(Arc::new(data)))
+        Self::with_data(Registry::new(tidegate_filters::KINDS), Some(Arc::new(data)), false)
     }
 
-    fn with_data(kinds: Registry, data: Option<Arc<dyn CustomData>>) -> Self {
+    /// One whose listeners speak HTTP/2 in the clear, too.
+    pub(crate) fn with_h2c() -> Self {
+        Self::with_data(Registry::new(tidegate_filters::KINDS), None, true)
+    }
+
+    fn with_data(kinds: Registry, custom_data: Option<Arc<dyn CustomData>>, h2c: bool) -> Self {
         let threads = Threads::start(2, "io").unwrap();
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        let plane = DataPlane::with_custom_data(threads.handle(), budget.clone(), kinds, data).unwrap();
+        let options = Options { custom_data, h2c };
+        let plane = DataPlane::with(threads.handle(), budget.clone(), kinds, options).unwrap();
         Self { plane, threads: Some(threads), budget, objects: BTreeMap::new(), log_bytes: 0 }
     }
 

@@ -63,6 +63,7 @@ impl Plain {
         let protocol = match head.version {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
         };
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         let client = || source.client.map(|address| address.to_string()).unwrap_or_default();
