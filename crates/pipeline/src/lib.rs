@@ -21,4 +21,4 @@ pub use flow::{END, Flow, FlowNode};
 pub use local::{Local, LocalKey, Locals};
 pub use pipeline::Pipeline;
 pub use resolver::Resolver;
-pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, is_url_name, schema_of};
+pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, is_url_name, schema_of, stored_form};
