@@ -154,7 +154,7 @@ struct Logger {
 impl Subscriber for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries speak up from warnings on; their chatter below that is not ours.
-        let ours = metadata.target().starts_with("tidegate");
+        let ours = metadata.target().starts_with("tidegate") || metadata.target() == "audit";
         *metadata.level() <= self.level && (ours || *metadata.level() <= Level::WARN)
     }
 
