@@ -7,6 +7,7 @@
 //! ```
 
 pub mod admin;
+mod custom;
 pub mod data;
 mod listener;
 pub mod objects;
