@@ -39,7 +39,12 @@ impl Plane for Kinds {
         let error = |name: &str| (name == "bad").then(|| "port 1 is taken".to_owned());
         texts
             .keys()
-            .map(|name| (name.clone(), ObjectStatus { error: error(name), ..ObjectStatus::default() }))
+            .map(|name| {
+                (
+                    name.clone(),
+                    ObjectStatus { kind: "Pipeline".to_owned(), error: error(name), ..ObjectStatus::default() },
+                )
+            })
             .collect()
     }
 }
@@ -289,6 +294,7 @@ async fn more_configuration_than_a_node_takes_is_refused() {
     let statuses: Value = serde_json::from_str(&told.body).unwrap();
     assert_eq!(statuses["eg-traffic-default/a/m1"]["status"]["health"], "");
     assert_eq!(statuses["eg-traffic-default/bad/m1"]["status"]["health"], "port 1 is taken");
+    assert_eq!(statuses["eg-traffic-default/a/m1"]["spec"]["name"], "a");
     let told = world.send(request("GET", "/apis/v2/status/objects/a", "")).await;
     assert_eq!(serde_json::from_str::<Value>(&told.body).unwrap().as_object().unwrap().len(), 1);
     stop.send(true).unwrap();
