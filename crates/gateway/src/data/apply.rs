@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     listener::Listener,
-    objects::{Given, ObjectStatus, Texts, Unread},
+    objects::{Given, ObjectStatus, SYSTEM_KINDS, Texts, Unread},
 };
 
 pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
@@ -116,6 +116,8 @@ impl Inner {
                         }
                         None => {}
                     },
+                    // Runs by itself: there is nothing to build.
+                    kind if SYSTEM_KINDS.contains(&kind) => {}
                     kind => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
                 }
                 if report.problems.is_empty() {
@@ -131,7 +133,7 @@ impl Inner {
             }
         };
         let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
-        let mut status = ObjectStatus { error, warnings: report.warnings, bytes: 0 };
+        let mut status = ObjectStatus { error, warnings: report.warnings, ..ObjectStatus::default() };
         status.shorten();
         Known { text, kind, status }
     }

@@ -13,6 +13,7 @@ mod background;
 mod compile;
 mod conditions;
 mod global;
+mod metadata;
 mod paths;
 mod permits;
 mod plane;

@@ -9,26 +9,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, Lease};
 use tidegate_http::{
     conn::Presence,
     io::{Handle, SpawnError},
 };
-use tidegate_pipeline::{CustomData, Deps, Pipeline, Registry, Report, Resolver};
+use tidegate_pipeline::{CustomData, Deps, METADATA, Pipeline, Registry, Report, Resolver, stored_form};
 
 use super::{
     access::{self, Writer},
     apply::{read_pipeline, read_server},
     background::Background,
     compile::Compiled,
-    global::GlobalFilter,
+    global::{GlobalFilter, GlobalFilterSpec},
+    metadata::describe,
     server::Server,
     service::sweep,
+    spec::{PipelineSpec, stored_server},
 };
 use crate::{
     listener::Listener,
-    objects::{ObjectStatus, Plane, Problem, Texts},
+    objects::{FilterInfo, ObjectStatus, Plane, Problem, Review, Texts},
 };
 
 pub(super) const HTTP_SERVER: &str = "HTTPServer";
@@ -223,19 +225,43 @@ impl Plane for DataPlane {
         self.inner.registry.iter().map(|kind| kind.name()).collect()
     }
 
-    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
+    fn filter(&self, kind: &str) -> Option<FilterInfo> {
+        self.inner.registry.find(kind).map(describe)
+    }
+
+    fn review(&self, kind: &str, spec: &Value) -> Review {
         let mut report = Report::default();
         // Checked without the means to register anything.
         let deps = Deps { resolver: None, io: None, custom_data: None, ..self.inner.deps.clone() };
-        match kind {
-            HTTP_SERVER => drop(read_server(spec, &mut report)),
-            PIPELINE => drop(read_pipeline("", spec, &self.inner.registry, &deps, &mut report)),
-            GLOBAL_FILTER => drop(GlobalFilter::read("", spec, &self.inner.registry, &deps, &mut report)),
-            _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
-        }
+        let stored = match kind {
+            HTTP_SERVER => {
+                drop(read_server(spec, &mut report));
+                stored_server(spec)
+            }
+            PIPELINE => {
+                drop(read_pipeline("", spec, &self.inner.registry, &deps, &mut report));
+                stored_form::<PipelineSpec>(spec, METADATA)
+            }
+            GLOBAL_FILTER => {
+                drop(GlobalFilter::read("", spec, &self.inner.registry, &deps, &mut report));
+                stored_form::<GlobalFilterSpec>(spec, METADATA)
+            }
+            _ => {
+                report.problems.add("kind", format!("\"{kind}\" is not supported yet"));
+                Value::Null
+            }
+        };
         let problems = report.problems.iter().map(|problem| Problem::new(&problem.field, &problem.message));
-        let problems: Vec<Problem> = problems.collect();
-        if problems.is_empty() { Ok(report.warnings) } else { Err(problems) }
+        Review { problems: problems.collect(), warnings: report.warnings, stored }
+    }
+
+    fn template(&self, kind: &str) -> Value {
+        match kind {
+            HTTP_SERVER => stored_server(&json!({"port": 0})),
+            PIPELINE => json!({"filters": []}),
+            GLOBAL_FILTER => json!({"beforePipeline": {"filters": []}, "afterPipeline": {"filters": []}}),
+            _ => json!({}),
+        }
     }
 
     fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
@@ -256,6 +282,7 @@ impl State {
         let status = |name: &String, known: &Known| {
             let mut status = known.status.clone();
             status.bytes = self.leases.get(name).map_or(0, Lease::bytes);
+            status.kind.clone_from(&known.kind);
             if let Some(running) = self.servers.get(name) {
                 if let (None, Err(error)) = (&status.error, &running.listener) {
                     status.error = Some(error.clone());

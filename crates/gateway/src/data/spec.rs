@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidegate_pipeline::{Deps, FlowNode, GoDuration, Parts, Pipeline, Registry, Report};
+use tidegate_pipeline::{Deps, FlowNode, GoDuration, METADATA, Parts, Pipeline, Registry, Report, stored_form};
 
 pub use rules::{HostSpec, PathSpec, RuleSpec};
 
@@ -119,6 +119,20 @@ const fn default_keep_alive() -> GoDuration {
 
 const fn default_connections() -> u32 {
     10_240
+}
+
+/// The spec of a server as it is kept, which has these two keys whatever was given.
+pub(super) fn stored_server(spec: &Value) -> Value {
+    let mut stored = stored_form::<HttpServerSpec>(spec, METADATA);
+    if let Value::Object(map) = &mut stored {
+        let told =
+            |key: &str| spec.as_object().is_some_and(|spec| spec.keys().any(|own| own.eq_ignore_ascii_case(key)));
+        if !told("keepAliveTimeout") {
+            map.insert("keepAliveTimeout".to_owned(), "60s".into());
+        }
+        map.entry("https").or_insert(Value::Bool(false));
+    }
+    stored
 }
 
 impl HttpServerSpec {
