@@ -10,6 +10,7 @@ use crate::{
     flow::{Known, name_of},
     is_url_name,
     resilience::Policies,
+    stats::PoolTraffic,
 };
 
 /// Where filters find the pipeline's own data.
@@ -105,6 +106,12 @@ impl Pipeline {
     /// What each filter tells of itself, by name.
     pub fn statuses(&self) -> Map<String, Value> {
         self.filters.iter().map(|named| (named.name.to_string(), named.filter.status())).collect()
+    }
+
+    /// Name and pools of each filter that has some.
+    pub fn pools(&self) -> Vec<(&str, PoolTraffic)> {
+        let of = |named: &'_ Named| named.filter.pools();
+        self.filters.iter().flat_map(|named| of(named).into_iter().map(|pool| (&*named.name, pool))).collect()
     }
 
     /// Runs the flow. What the client gets is in the context then. `false` when it ended early: by `END`, or by a result that its

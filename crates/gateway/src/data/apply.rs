@@ -19,6 +19,7 @@ use super::{
     server::Server,
     spec::{HttpServerSpec, PipelineSpec},
     stats::ServerStats,
+    status::View,
 };
 use crate::{
     listener::Listener,
@@ -65,7 +66,9 @@ impl Inner {
         state.specs = known;
         let State { pipelines, globals, servers: running, specs, leases, .. } = state;
         let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
-        pipelines.retain(|name, _| is(name, PIPELINE));
+        if !pipelines.keys().all(|name| is(name, PIPELINE)) {
+            Arc::make_mut(pipelines).retain(|name, _| is(name, PIPELINE));
+        }
         globals.retain(|name, _| is(name, GLOBAL_FILTER));
         let gone = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
         leases.retain(|name, _| specs.contains_key(name));
@@ -95,7 +98,7 @@ impl Inner {
                             if let Some(before) = state.pipelines.get(name) {
                                 pipeline.inherit(before);
                             }
-                            state.pipelines.insert(name.to_owned(), Arc::new(pipeline));
+                            Arc::make_mut(&mut state.pipelines).insert(name.to_owned(), Arc::new(pipeline));
                         }
                     }
                     GLOBAL_FILTER => {
@@ -205,5 +208,6 @@ impl Inner {
         for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
             self.open(running);
         }
+        self.view.store(Arc::new(View::new(&state)));
     }
 }

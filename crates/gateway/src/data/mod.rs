@@ -14,6 +14,7 @@ mod compile;
 mod conditions;
 mod global;
 mod metadata;
+mod metrics;
 mod paths;
 mod permits;
 mod plane;
@@ -32,5 +33,5 @@ pub(crate) use permits::Permit;
 pub(crate) use server::Server;
 pub(crate) use service::Worker;
 
+pub use metrics::Metrics;
 pub use plane::{Counters, DataPlane, Options};
-pub use status::Labels;

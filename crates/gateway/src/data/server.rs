@@ -10,7 +10,10 @@ use tidegate_http::{
     message::Method,
     tls,
 };
-use tidegate_pipeline::{Pipeline, stats::PerThread};
+use tidegate_pipeline::{
+    Pipeline,
+    stats::{PerThread, Traffic},
+};
 
 use super::{
     access::Access,
@@ -19,7 +22,7 @@ use super::{
     global::GlobalFilter,
     permits::Permits,
     rewrite::Rewrite,
-    stats::{Backend, ServerStats},
+    stats::ServerStats,
     variables::Template,
 };
 use crate::router::{Found, Ordered, Trees};
@@ -53,7 +56,7 @@ pub(crate) struct Routes {
     /// Where requests are logged, if they are.
     pub(crate) access: Option<Access>,
     /// What is counted of each backend, by [`Target::number`].
-    pub(super) counted: Box<[Arc<PerThread<Backend>>]>,
+    pub(super) counted: Box<[Arc<PerThread<Traffic>>]>,
     /// What new connections are encrypted with, if they are.
     pub(crate) tls: Option<tls::Server>,
 }
