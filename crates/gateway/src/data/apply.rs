@@ -26,9 +26,15 @@ use crate::{
     objects::{Given, ObjectStatus, SYSTEM_KINDS, Texts, Unread},
 };
 
-pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
+pub(super) fn read_server(
+    name: &str,
+    spec: &Value,
+    registry: &Registry,
+    deps: &Deps,
+    report: &mut Report,
+) -> Option<Compiled> {
     let spec: HttpServerSpec = decode(spec, "", METADATA, report)?;
-    Compiled::new(&spec, report)
+    Compiled::new(name, &spec, registry, deps, report)
 }
 
 pub(super) fn read_pipeline(
@@ -109,7 +115,7 @@ impl Inner {
                             state.globals.insert(name.to_owned(), Arc::new(global));
                         }
                     }
-                    HTTP_SERVER => match read_server(&given.spec, &mut report) {
+                    HTTP_SERVER => match read_server(name, &given.spec, registry, deps, &mut report) {
                         Some(compiled) if lease.try_grow(compiled.further_bytes()) => {
                             servers.push((name.to_owned(), compiled));
                         }

@@ -43,7 +43,8 @@ enum Step {
 impl Metrics {
     pub(super) fn new(view: Arc<View>, labels: &[(&str, &str)]) -> Self {
         let servers = view.servers.keys().cloned().collect();
-        let pipelines = view.pipelines.iter().map(|(name, pipeline)| (name.clone(), Arc::clone(pipeline))).collect();
+        let all = view.pipelines.iter().chain(&view.generated);
+        let pipelines = all.map(|(name, pipeline)| (name.clone(), Arc::clone(pipeline))).collect();
         let page = Page::new(labels);
         let (backends, pools) = (VecDeque::new(), VecDeque::new());
         Self { view, servers, pipelines, page, step: Step::Health, backends, pools }

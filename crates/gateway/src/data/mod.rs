@@ -12,6 +12,7 @@ mod apply;
 mod background;
 mod compile;
 mod conditions;
+mod generated;
 mod global;
 mod metadata;
 mod metrics;

@@ -242,7 +242,7 @@ impl Plane for DataPlane {
         let deps = Deps { resolver: None, io: None, custom_data: None, ..self.inner.deps.clone() };
         let stored = match kind {
             HTTP_SERVER => {
-                drop(read_server(spec, &mut report));
+                drop(read_server("", spec, &self.inner.registry, &deps, &mut report));
                 stored_server(spec)
             }
             PIPELINE => {

@@ -6,13 +6,15 @@ use serde_json::{Map, Value, json};
 use tidegate_base::clock;
 use tidegate_pipeline::Pipeline;
 
-use super::{plane::State, server::Server};
+use super::{generated::Generated, plane::State, server::Server};
 
 /// Servers and pipelines as they run now.
 #[derive(Default)]
 pub(super) struct View {
     pub(super) servers: BTreeMap<String, Shown>,
     pub(super) pipelines: Arc<BTreeMap<String, Arc<Pipeline>>>,
+    /// Those that servers have made.
+    pub(super) generated: Generated,
 }
 
 pub(super) struct Shown {
@@ -27,7 +29,9 @@ impl View {
             let (server, open) = (Arc::clone(&running.server), running.listener.is_ok());
             (name.clone(), Shown { server, open, router_kind: running.compiled.router_kind() })
         });
-        Self { servers: shown.collect(), pipelines: Arc::clone(&state.pipelines) }
+        let own = state.servers.values().flat_map(|running| &running.compiled.generated);
+        let generated = own.map(|(name, pipeline)| (name.clone(), Arc::clone(pipeline))).collect();
+        Self { servers: shown.collect(), pipelines: Arc::clone(&state.pipelines), generated }
     }
 
     /// What a server or pipeline has counted, as the reference writes it into its status.
