@@ -117,8 +117,9 @@ impl Pipeline {
     /// Runs the flow. What the client gets is in the context then. `false` when it ended early: by `END`, or by a result that its
     /// `jumpIf` does not name.
     pub async fn run(&self, cx: &mut Context) -> bool {
-        if let Some(data) = &self.data {
-            cx.set_data(PIPELINE_DATA, Arc::clone(data));
+        match &self.data {
+            Some(data) => cx.set_data(PIPELINE_DATA, Arc::clone(data)),
+            None => cx.remove_data(PIPELINE_DATA),
         }
         cx.tag(&self.tag);
         let (mut at, mut first) = (0, true);

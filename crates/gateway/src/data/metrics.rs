@@ -33,10 +33,19 @@ pub struct Metrics {
 
 /// What comes next: a family, and the object within it.
 enum Step {
-    Health,
-    Gauges,
-    Backends { family: usize, server: usize },
-    Pools { family: usize, pipeline: usize },
+    /// Family 0 is their health, the others are [`SERVER_GAUGES`].
+    Gauges {
+        family: usize,
+        server: usize,
+    },
+    Backends {
+        family: usize,
+        server: usize,
+    },
+    Pools {
+        family: usize,
+        pipeline: usize,
+    },
     End,
 }
 
@@ -47,29 +56,36 @@ impl Metrics {
         let pipelines = all.map(|(name, pipeline)| (name.clone(), Arc::clone(pipeline))).collect();
         let page = Page::new(labels);
         let (backends, pools) = (VecDeque::new(), VecDeque::new());
-        Self { view, servers, pipelines, page, step: Step::Health, backends, pools }
+        Self { view, servers, pipelines, page, step: Step::Gauges { family: 0, server: 0 }, backends, pools }
     }
 
-    fn health(&mut self) {
-        self.page.family("httpserver_health", "gauge", "Whether the server listens.");
-        for (name, shown) in &self.view.servers {
-            let labels = [("httpServerName", name.as_str()), ("kind", HTTP_SERVER)];
-            self.page.series("httpserver_health", &labels, f64::from(u8::from(shown.open)));
-        }
-    }
-
-    fn gauges(&mut self) {
-        let now = clock::now();
-        let sums: Vec<Vec<(&str, f64)>> =
-            self.view.servers.values().map(|shown| shown.server.counted.sum(now).numbers().collect()).collect();
-        for (metric, number) in SERVER_GAUGES {
+    fn gauge(&mut self, family: usize, server: usize) -> Step {
+        let health = ("httpserver_health", "Whether the server listens.");
+        let (metric, number) = if family == 0 { health } else { SERVER_GAUGES[family - 1] };
+        if server == 0 {
             self.page.family(metric, "gauge", number);
-            for (name, sum) in self.view.servers.keys().zip(&sums) {
-                let labels = [("httpServerName", name.as_str()), ("kind", HTTP_SERVER)];
-                let value = sum.iter().find(|(known, _)| *known == number).map_or(0.0, |(_, value)| *value);
-                self.page.series(metric, &labels, value);
-            }
         }
+        let Some(name) = self.servers.get(server) else {
+            let next = family + 1;
+            let more = next <= SERVER_GAUGES.len();
+            return if more {
+                Step::Gauges { family: next, server: 0 }
+            } else {
+                Step::Backends { family: 0, server: 0 }
+            };
+        };
+        if let Some(shown) = self.view.servers.get(name) {
+            let labels = [("httpServerName", name.as_str()), ("kind", HTTP_SERVER)];
+            let value = match family {
+                0 => f64::from(u8::from(shown.open)),
+                _ => {
+                    let sum = shown.server.counted.sum(clock::now());
+                    sum.numbers().find(|(known, _)| *known == number).map_or(0.0, |(_, value)| value)
+                }
+            };
+            self.page.series(metric, &labels, value);
+        }
+        Step::Gauges { family, server: server + 1 }
     }
 
     fn backend(&mut self, family: usize, server: usize) -> Step {
@@ -138,14 +154,7 @@ impl Iterator for Metrics {
     fn next(&mut self) -> Option<String> {
         while self.page.text.len() < PIECE {
             self.step = match self.step {
-                Step::Health => {
-                    self.health();
-                    Step::Gauges
-                }
-                Step::Gauges => {
-                    self.gauges();
-                    Step::Backends { family: 0, server: 0 }
-                }
+                Step::Gauges { family, server } => self.gauge(family, server),
                 Step::Backends { family, server } => self.backend(family, server),
                 Step::Pools { family, pipeline } => self.pool(family, pipeline),
                 Step::End => break,

@@ -104,6 +104,19 @@ impl Server {
 
     pub(crate) fn add_stats(&self, stats: Arc<Stats>) {
         let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        // What threads count no more is added to the first of those.
+        let mut kept: Option<Arc<Stats>> = None;
+        all.retain(|old| match (&kept, Arc::strong_count(old)) {
+            (None, 1) => {
+                kept = Some(Arc::clone(old));
+                true
+            }
+            (Some(sum), 1) => {
+                sum.absorb(old);
+                false
+            }
+            _ => true,
+        });
         all.push(stats);
     }
 }

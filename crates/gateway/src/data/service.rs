@@ -145,6 +145,8 @@ impl Service for Worker {
         if let Some(entry) = entry {
             entry.finish(&exchange, took);
         }
+        // How long a WebSocket lived says nothing of how fast the server answers.
+        let took = if status == 101 { Duration::ZERO } else { took };
         let sample = Sample { status, took, received: exchange.received_bytes(), sent: exchange.sent_bytes() };
         let Server { counted, budget, .. } = &*self.server;
         self.own.record(counted, budget, path.text(), now, &sample);
