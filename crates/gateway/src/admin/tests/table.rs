@@ -189,7 +189,7 @@ async fn every_route_answers_as_recorded() {
             "",
             200,
             JSON_TYPE,
-            Part(r#"["CORSAdaptor","Fallback","Mock","Proxy","RateLimiter""#),
+            Part(r#"["CORSAdaptor","Fallback","HeaderLookup","HeaderToJSON","Mock","Proxy""#),
         ),
         ("GET", "/metadata/objects/pipeline/filters/RateLimiter/description", "", 200, TEXT_TYPE, Part("RateLimiter")),
         (

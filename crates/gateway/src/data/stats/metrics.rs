@@ -11,11 +11,13 @@ const QUANTILES: [f64; 6] = [0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
 pub(crate) struct Page {
     pub(crate) text: String,
     common: String,
+    /// What is said before the first series of the family at hand.
+    head: String,
 }
 
 impl Page {
     pub(crate) fn new(common: &[(&str, &str)]) -> Self {
-        let mut page = Self { text: String::new(), common: String::new() };
+        let mut page = Self { text: String::new(), common: String::new(), head: String::new() };
         for (name, value) in common {
             let mut label = String::new();
             write_label(&mut label, name, value);
@@ -24,12 +26,13 @@ impl Page {
         page
     }
 
-    /// Begins a family: all of its series must follow.
+    /// Begins a family: all of its series must follow. One without series is left out.
     pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a string takes all");
+        self.head = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
     pub(crate) fn series(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.text.push_str(&std::mem::take(&mut self.head));
         self.text.push_str(name);
         self.text.push('{');
         self.text.push_str(&self.common);

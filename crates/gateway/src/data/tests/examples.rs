@@ -1,14 +1,16 @@
 //! Every example of the filters' manual pages runs.
 
 use serde_json::{Value, json};
-use tidegate_testkit::MapStore;
+use tidegate_testkit::{MapStore, pki::fill};
 
 use super::{Gateway, upstream::echo};
 
 /// Blocks of YAML of a page.
 fn blocks(page: &str) -> Vec<Value> {
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    blocks.map(|block| serde_yaml_ng::from_str(block).unwrap_or_else(|error| panic!("{error}: {block}"))).collect()
+    blocks
+        .map(|block| serde_yaml_ng::from_str(&fill(block)).unwrap_or_else(|error| panic!("{error}: {block}")))
+        .collect()
 }
 
 /// Sends what is for a server to the one that there is.

@@ -38,7 +38,7 @@ fn config(authority: &Authority, own: Option<&Pair>) -> Arc<ClientConfig> {
             builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap()).unwrap()
         }
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
 }
 
@@ -102,6 +102,41 @@ fn requests_come_over_tls_and_plain_ones_are_told_so() {
     assert_eq!(client.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
     let plain = gateway.ask("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!((status(&plain), body(&plain)), (400, "Client sent an HTTP request to an HTTPS server.\n"));
+}
+
+#[test]
+fn http2_is_spoken_where_the_handshake_agrees_on_it() {
+    let authority = Authority::new();
+    let gateway = gateway(pair(&authority.pair(&["localhost"])));
+    let mut config = ClientConfig::clone(&config(&authority, None));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut client = client(gateway.address(), &Arc::new(config));
+    // The preface, empty settings, and a GET of / with `localhost` as its authority (RFC 9113, 3.4 and 6; RFC 7541).
+    let block = [&[0x82, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
+    let head = [0, 0, block.len() as u8, 1, 0x5, 0, 0, 0, 1];
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    client.write_all(&[&preface[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0], &head, &block].concat()).unwrap();
+    let mut body = Vec::new();
+    let mut status = None;
+    loop {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).unwrap();
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)];
+        client.read_exact(&mut payload).unwrap();
+        match kind {
+            1 => status = payload.first().copied(),
+            0 => body.extend_from_slice(&payload),
+            _ => continue,
+        }
+        if flags & 1 == 1 {
+            break;
+        }
+    }
+    assert_eq!(client.conn.alpn_protocol(), Some(&b"h2"[..]));
+    assert_eq!(status, Some(0x88), "200, by its index");
+    let body = String::from_utf8(body).unwrap();
+    assert!(body.contains("x-scheme: https") && body.contains("host: localhost"), "{body}");
 }
 
 #[test]
