@@ -4,6 +4,7 @@ use std::{env, fs, io::Read, path::PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tidegate_http::tls;
 
 use crate::{
     Error, Output, Streams,
@@ -34,6 +35,8 @@ struct Named {
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Cluster {
     pub(crate) server: String,
+    certificate_authority: String,
+    certificate_authority_data: String,
 }
 
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -41,6 +44,10 @@ pub(crate) struct Cluster {
 pub(crate) struct User {
     pub(crate) username: String,
     pub(crate) password: String,
+    client_certificate: String,
+    client_certificate_data: String,
+    client_key: String,
+    client_key_data: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,6 +81,42 @@ fn read(given: Option<&str>) -> Result<Option<(PathBuf, String)>, Error> {
 
 fn needed(given: Option<&str>) -> Result<(PathBuf, String), Error> {
     read(given)?.ok_or_else(|| Error::Local("there is no file of contexts: name one with --config".to_owned()))
+}
+
+impl Cluster {
+    pub(crate) fn named(server: &str) -> Self {
+        Self { server: server.to_owned(), ..Self::default() }
+    }
+
+    /// PEM of the authorities that the server's certificate must come from; `None`: those of the system.
+    pub(crate) fn authority(&self) -> Result<Option<Vec<u8>>, Error> {
+        pem("certificate-authority", &self.certificate_authority, &self.certificate_authority_data)
+    }
+}
+
+impl User {
+    /// The certificate to show to the server.
+    pub(crate) fn identity(&self) -> Result<Option<tls::Identity>, Error> {
+        let cert = pem("client-certificate", &self.client_certificate, &self.client_certificate_data)?;
+        let key = pem("client-key", &self.client_key, &self.client_key_data)?;
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                let identity = tls::Identity::from_pem(&cert, &key);
+                identity.map(Some).map_err(|error| Error::Https(error.to_string()))
+            }
+            (None, None) => Ok(None),
+            _ => Err(Error::Local("client-certificate and client-key need each other".to_owned())),
+        }
+    }
+}
+
+/// The data, PEM or in base64, else what the file holds.
+fn pem(key: &str, file: &str, data: &str) -> Result<Option<Vec<u8>>, Error> {
+    match (data, file) {
+        ("", "") => Ok(None),
+        ("", file) => fs::read(file).map(Some).map_err(|error| Error::Local(format!("{key}: {file}: {error}"))),
+        (data, _) => tls::text(data).map(Some).map_err(|error| Error::Local(format!("{key}-data: {error}"))),
+    }
 }
 
 impl Contexts {

@@ -1,14 +1,20 @@
 //! Requests to the node, and what went wrong with them.
 
-use std::io::Write;
+use std::{cell::OnceCell, io::Write};
 
 use serde_json::Value;
 use tidegate_http::{
     message::Method,
+    tls,
     upstream::{Answer, Client, ClientError},
 };
 
-use crate::{args::Global, base64, contexts::Contexts, print::inline};
+use crate::{
+    args::Global,
+    base64,
+    contexts::{Cluster, Contexts, User},
+    print::inline,
+};
 
 /// Admin API of `server`, and client port of `store`, which has no admin API.
 const DEFAULT: &str = "127.0.0.1:2381";
@@ -26,8 +32,9 @@ pub enum Error {
     Unreachable { server: String, source: ClientError },
     #[error("{server}: the answer makes no sense: {told}")]
     Nonsense { server: String, told: String },
-    #[error("https is not supported yet")]
-    Https,
+    /// What https needs cannot be read.
+    #[error("https: {0}")]
+    Https(String),
     /// A file, the terminal, or the command itself.
     #[error("{0}")]
     Local(String),
@@ -78,19 +85,22 @@ pub(crate) struct Server {
     by_default: bool,
     /// Value of the header `Authorization`.
     credentials: Option<String>,
-    client: Client,
+    cluster: Cluster,
+    user: User,
+    /// Take any certificate.
+    insecure: bool,
+    /// Of https, once it is needed: authorities are read from files.
+    tls: OnceCell<tls::Client>,
 }
 
 impl Server {
     /// A server that is named here is asked without the credentials of the file of contexts: they are another's.
     pub(crate) fn new(global: &Global) -> Result<Self, Error> {
-        let (address, user) = match &global.server {
-            Some(address) => (Some(address.clone()), None),
-            None => match Contexts::current(global.config.as_deref())? {
-                Some((cluster, user)) => (Some(cluster.server).filter(|server| !server.is_empty()), Some(user)),
-                None => (None, None),
-            },
+        let (cluster, user) = match &global.server {
+            Some(address) => (Cluster::named(address), User::default()),
+            None => Contexts::current(global.config.as_deref())?.unwrap_or_default(),
         };
+        let address = Some(cluster.server.clone()).filter(|server| !server.is_empty());
         let given = address.as_deref().unwrap_or(DEFAULT).trim_end_matches('/');
         let base = match (given.split_once("://"), global.force_tls) {
             (Some((_, host)), true) => format!("https://{host}"),
@@ -98,12 +108,12 @@ impl Server {
             (None, true) => format!("https://{given}"),
             (None, false) => format!("http://{given}"),
         };
-        let user = user.filter(|user| !user.username.is_empty());
-        let credentials = user.map(|user| {
+        let credentials = (!user.username.is_empty()).then(|| {
             let pair = format!("{}:{}", user.username, user.password);
             format!("Basic {}", base64::encode(pair.as_bytes()))
         });
-        Ok(Self { base, by_default: address.is_none(), credentials, client: Client::default() })
+        let insecure = global.insecure_skip_verify;
+        Ok(Self { base, by_default: address.is_none(), credentials, cluster, user, insecure, tls: OnceCell::new() })
     }
 
     /// Asks the admin API.
@@ -140,9 +150,13 @@ impl Server {
     /// Writes an answer down while it comes.
     pub(crate) async fn follow(&self, target: &str, out: &mut dyn Write) -> Result<(), Error> {
         let target = format!("{PREFIX}{target}");
-        let each = |piece: &[u8]| out.write_all(piece).and_then(|()| out.flush());
-        let answer = self.client.follow(plain(&self.base)?, &target, &self.headers(), each).await;
-        check(spoken(&self.base, answer)?).map(drop)
+        let mut each = |piece: &[u8]| out.write_all(piece).and_then(|()| out.flush());
+        let first = self.client(&self.base)?.follow(&self.base, &target, &self.headers(), &mut each).await;
+        let answer = match self.as_https(&first) {
+            None => first,
+            Some(base) => self.client(&base)?.follow(&base, &target, &self.headers(), &mut each).await,
+        };
+        check(answer.map_err(|source| Error::Unreachable { server: self.base.clone(), source })?).map(drop)
     }
 
     /// Sends one request, and reads the answer whole.
@@ -150,8 +164,12 @@ impl Server {
         let mut headers = self.headers();
         headers.extend(body.map(|_| ("Content-Type", "application/json")));
         let text = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.client.request(method, plain(base)?, target, &headers, text).await;
-        spoken(base, answer)
+        let first = self.client(base)?.request(method, base, target, &headers, text.clone()).await;
+        let answer = match self.as_https(&first) {
+            None => first,
+            Some(base) => self.client(&base)?.request(method, &base, target, &headers, text).await,
+        };
+        answer.map_err(|source| Error::Unreachable { server: base.to_owned(), source })
     }
 
     fn headers(&self) -> Vec<(&'static str, &str)> {
@@ -159,22 +177,35 @@ impl Server {
         [("Accept", "application/json")].into_iter().chain(credentials).collect()
     }
 
+    /// Where a request is repeated whose answer says that the server wants https.
+    fn as_https(&self, answer: &Result<Answer, ClientError>) -> Option<String> {
+        let answer = answer.as_ref().ok().filter(|answer| answer.status == 400)?;
+        let wants = answer.body.windows(NEEDS_HTTPS.len()).any(|part| part == NEEDS_HTTPS);
+        self.base.strip_prefix("http://").filter(|_| wants).map(|host| format!("https://{host}"))
+    }
+
+    fn client(&self, base: &str) -> Result<Client, Error> {
+        if !base.starts_with("https:") {
+            return Ok(Client::default());
+        }
+        if self.tls.get().is_none() {
+            let wrong = |error: &dyn std::fmt::Display| Error::Https(error.to_string());
+            let roots = match self.cluster.authority()? {
+                _ if self.insecure => None,
+                Some(pem) => Some(tls::Roots::from_pem(&pem).map_err(|error| wrong(&error))?),
+                None => Some(tls::Roots::of_system().map_err(|error| wrong(&error))?),
+            };
+            let identity = self.user.identity()?;
+            let client = tls::Client::new(tls::ClientSettings { roots, identity, sessions: 1 });
+            self.tls.set(client.map_err(|error| wrong(&error))?).ok();
+        }
+        Ok(Client { tls: self.tls.get().cloned(), ..Client::default() })
+    }
+
     pub(crate) fn json(&self, answer: &Answer) -> Result<Value, Error> {
         let nonsense = |told: serde_json::Error| Error::Nonsense { server: self.base.clone(), told: told.to_string() };
         serde_json::from_slice(&answer.body).map_err(nonsense)
     }
-}
-
-/// The one place that says what is done about https: nothing, until the client speaks it.
-fn plain(base: &str) -> Result<&str, Error> {
-    if base.starts_with("https:") { Err(Error::Https) } else { Ok(base) }
-}
-
-/// An answer, unless it is that of a server that wants to be spoken to in https.
-fn spoken(base: &str, answer: Result<Answer, ClientError>) -> Result<Answer, Error> {
-    let answer = answer.map_err(|source| Error::Unreachable { server: base.to_owned(), source })?;
-    let wants_https = answer.body.windows(NEEDS_HTTPS.len()).any(|part| part == NEEDS_HTTPS);
-    if answer.status == 400 && wants_https { Err(Error::Https) } else { Ok(answer) }
 }
 
 fn check(answer: Answer) -> Result<Answer, Error> {

@@ -73,8 +73,11 @@ impl Drop for Node {
 fn answer(stream: &TcpStream, told: &Mutex<Told>) -> bool {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    if reader.read_line(&mut line).unwrap() == 0 {
-        return false;
+    match reader.read_line(&mut line) {
+        Ok(0) => return false,
+        Ok(_) => {}
+        // A handshake, which this node does not understand.
+        Err(_) => return true,
     }
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_http::message::Headers;
+use tidegate_pipeline::Problems;
 
 /// Changes of headers: first `del`, then `set`, then `add`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -30,6 +31,16 @@ impl HeaderChange {
             headers.append(name, value.as_bytes());
         }
     }
+}
+
+/// Adds what is wrong with the keys that both adaptors have for the body.
+pub(crate) fn check_codings(compress: &str, decompress: &str, body: &str, template: &str, problems: &mut Problems) {
+    for (field, coding) in [("compress", compress), ("decompress", decompress)] {
+        problems.require(matches!(coding, "" | "gzip"), field, "must be gzip");
+    }
+    let alone = compress.is_empty() && body.is_empty();
+    problems.require(decompress.is_empty() || alone, "decompress", "excludes compress and body");
+    problems.require(template.is_empty(), "template", "unimplemented");
 }
 
 #[cfg(test)]

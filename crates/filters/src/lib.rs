@@ -1,8 +1,12 @@
 //! The filters of the gateway, a folder for each kind, and the list of them.
 
 mod adapt;
+mod builder;
 mod cors;
 mod fallback;
+mod gzip;
+mod header_lookup;
+mod header_to_json;
 mod matcher;
 mod mock;
 mod proxy;
@@ -10,9 +14,15 @@ mod rate_limiter;
 mod redirector;
 mod request_adaptor;
 mod response_adaptor;
+mod signature;
+mod text;
+mod validator;
 
+pub use builder::{Config as BuilderConfig, RequestBuilder, ResponseBuilder};
 pub use cors::{Config as CorsAdaptorConfig, CorsAdaptor};
 pub use fallback::{Config as FallbackConfig, Fallback};
+pub use header_lookup::{Config as HeaderLookupConfig, HeaderLookup};
+pub use header_to_json::{Config as HeaderToJsonConfig, HeaderToJson};
 pub use mock::{Config as MockConfig, Mock};
 pub use proxy::{Config as ProxyConfig, Proxy};
 pub use rate_limiter::{Config as RateLimiterConfig, RateLimiter};
@@ -20,17 +30,23 @@ pub use redirector::{Config as RedirectorConfig, Redirector};
 pub use request_adaptor::{Config as RequestAdaptorConfig, RequestAdaptor};
 pub use response_adaptor::{Config as ResponseAdaptorConfig, ResponseAdaptor};
 use tidegate_pipeline::{FilterKind, Kind};
+pub use validator::{Config as ValidatorConfig, Validator};
 
 /// Every kind, sorted by name.
 pub static KINDS: &[&dyn FilterKind] = &[
     &Kind::<CorsAdaptor>::new(),
     &Kind::<Fallback>::new(),
+    &Kind::<HeaderLookup>::new(),
+    &Kind::<HeaderToJson>::new(),
     &Kind::<Mock>::new(),
     &Kind::<Proxy>::new(),
     &Kind::<RateLimiter>::new(),
     &Kind::<Redirector>::new(),
     &Kind::<RequestAdaptor>::new(),
+    &Kind::<RequestBuilder>::new(),
     &Kind::<ResponseAdaptor>::new(),
+    &Kind::<ResponseBuilder>::new(),
+    &Kind::<Validator>::new(),
 ];
 
 #[cfg(test)]

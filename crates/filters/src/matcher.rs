@@ -5,17 +5,17 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use tidegate_base::{Budget, Holder, Lease};
-use tidegate_pipeline::Problems;
+use tidegate_pipeline::{Problems, regexp};
 
 /// Most bytes of a compiled expression, and of what matching it keeps.
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 
 /// A condition on a text. Of several, one is enough.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StringMatcher {
     /// The whole text.
@@ -48,7 +48,7 @@ impl StringMatcher {
     }
 }
 
-/// A regular expression in RE2's syntax, over bytes: classes such as `\d` and `\w` are those of ASCII.
+/// A regular expression in RE2's syntax ([`regexp`]).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pattern {
     text: String,
@@ -64,16 +64,16 @@ impl Pattern {
         let Some(lease) = budget.try_lease(Holder::Gateway, 2 * PATTERN_BYTES_MAX as u64) else {
             return problems.add(field, "no memory is free for the expression");
         };
-        let built = RegexBuilder::new(&self.text)
-            .unicode(false)
-            .size_limit(PATTERN_BYTES_MAX)
-            .dfa_size_limit(PATTERN_BYTES_MAX)
-            .build();
-        match built {
+        match regexp::compile(&self.text, PATTERN_BYTES_MAX) {
             // It may be there already: a spec is checked once and then built.
             Ok(regex) => drop(self.compiled.set(Arc::new((regex, lease)))),
-            Err(error) => problems.add(field, format!("is no regular expression: {error}")),
+            Err(error) => problems.add(field, error),
         }
+    }
+
+    /// The first group of the first match; `None` where nothing matches or there is no such group.
+    pub(crate) fn first_group<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        self.compiled.get()?.0.captures(text)?.get(1).map(|group| group.as_bytes())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -87,6 +87,12 @@ impl Pattern {
 
     pub(crate) fn fits(&self, text: &[u8]) -> bool {
         self.compiled.get().is_some_and(|compiled| compiled.0.is_match(text))
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
     }
 }
 
@@ -122,6 +128,13 @@ mod tests {
 
     use super::*;
 
+    fn fits(pattern: &str, text: &str, budget: &Budget) -> bool {
+        let (pattern, mut problems) = (Pattern::from(pattern.to_owned()), Problems::default());
+        pattern.compile("", budget, &mut problems);
+        assert!(problems.is_empty(), "{problems}");
+        pattern.fits(text.as_bytes())
+    }
+
     #[test]
     fn one_condition_is_enough_and_empty_means_absent() {
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
@@ -147,6 +160,7 @@ mod tests {
         ] {
             assert_eq!(matcher.fits(text.map(str::as_bytes)), fits, "{matcher:?} {text:?}");
         }
+        assert!(fits(r"^[[:alpha:]&&x]\d$", "&7", &budget) && !fits(r"^\w$", "é", &budget), "as RE2 has it");
         for wrong in ["(", "(a{1000}){1000}"] {
             Pattern::from(wrong.to_owned()).compile("r", &budget, &mut problems);
         }

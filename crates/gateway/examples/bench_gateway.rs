@@ -1,5 +1,7 @@
 //! A gateway for benchmarks: one HTTPServer, one Pipeline with a Proxy, and as many more routes as wanted.
 //!
+//! HTTP/1.1, and HTTP/2 to who begins with it.
+//!
 //! `bench_gateway PORT BACKEND_URL [ROUTES] [THREADS]`, for example `bench_gateway 23100 http://127.0.0.1:23000 1000`.
 
 use std::fmt::Write;
@@ -7,11 +9,15 @@ use std::fmt::Write;
 use serde_json::Value;
 use tidegate_base::{Budget, ByteSize, Limits, Profile};
 use tidegate_gateway::{
-    data::DataPlane,
+    data::{DataPlane, Options},
     objects::{Plane, Texts},
 };
 use tidegate_http::io::Threads;
 use tidegate_pipeline::Registry;
+
+/// As in `bin/tidegate`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -37,7 +43,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let texts = objects.collect::<Result<Texts, serde_yaml_ng::Error>>()?;
     let threads = Threads::start(threads, "io")?;
     let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server)?);
-    let plane = DataPlane::new(threads.handle(), budget, Registry::new(tidegate_filters::KINDS))?;
+    let options = Options { h2c: true, ..Options::default() };
+    let plane = DataPlane::with(threads.handle(), budget, Registry::new(tidegate_filters::KINDS), options)?;
     for (name, status) in plane.apply(&texts) {
         if let Some(error) = status.error {
             return Err(format!("{name}: {error}").into());

@@ -7,7 +7,10 @@
 //! ```
 
 pub mod admin;
+mod custom;
 pub mod data;
 mod listener;
 pub mod objects;
 mod router;
+
+pub use custom::StoreData;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tidegate_base::Budget;
 use tidegate_http::io::Handle;
 
-use crate::{Context, METADATA, Problems, Report, Resolver, decode, resilience::Policies, schema_of};
+use crate::{Context, CustomData, METADATA, Problems, Report, Resolver, decode, resilience::Policies, schema_of};
 
 /// How a filter ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +40,14 @@ pub struct Deps {
     pub io: Option<Handle>,
     /// What pools may name of the pipeline's `resilience`.
     pub policies: Arc<Policies>,
+    /// Records of users in the store; none while a spec is only checked, and on a node without a store.
+    pub custom_data: Option<Arc<dyn CustomData>>,
 }
 
 impl Deps {
     /// Enough to check a spec.
     pub fn new(budget: Budget, threads: usize) -> Self {
-        Self { budget, threads, resolver: None, io: None, policies: Arc::default() }
+        Self { budget, threads, resolver: None, io: None, policies: Arc::default(), custom_data: None }
     }
 }
 

@@ -7,11 +7,13 @@
 //! ```
 
 mod context;
+mod custom;
 mod filter;
 mod flow;
 mod local;
 mod namespaces;
 mod pipeline;
+pub mod regexp;
 pub mod resilience;
 mod resolver;
 mod spec;
@@ -19,10 +21,11 @@ pub mod stats;
 mod tags;
 
 pub use context::Context;
+pub use custom::{CUSTOM_DATA_PREFIX, CustomData, CustomDataError, Extent, Follower, Following};
 pub use filter::{AnyFilter, Deps, Filter, FilterKind, Kind, Outcome, Registry, Step};
 pub use flow::{END, Flow, FlowNode, Node};
 pub use local::{Local, LocalKey, Locals};
 pub use namespaces::DEFAULT;
 pub use pipeline::{Parts, Pipeline};
 pub use resolver::Resolver;
-pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, is_url_name, schema_of};
+pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, is_url_name, schema_of, stored_form};

@@ -4,21 +4,26 @@ use std::sync::atomic::AtomicUsize;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 use tidegate_base::{Holder, clock};
 use tidegate_http::upstream::Endpoint;
 use tidegate_pipeline::{Deps, GoDuration, Problems, resilience::Breaker};
 
 use super::{
     balance::LoadBalance,
+    cache::CacheConfig,
+    compress::Compression,
     hash::Random,
     health::{Health, HealthConfig},
     pool::{Guard, Pool, Target},
     request::RequestMatcher,
+    tls::{Mtls, Tls},
 };
 
 /// Most bytes of an answer unless a spec says otherwise.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// Most redirects of one request.
+const REDIRECTS_MAX: u32 = 20;
 
 /// Settings of the `Proxy` filter.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -39,15 +44,15 @@ pub struct Config {
     /// Most bytes of an answer's body: 0 stands for 4 MiB, a negative number for no limit.
     #[serde(default)]
     server_max_body_size: i64,
-    /// Redirects to follow. Only 0, which passes them on, is supported yet.
+    /// Redirects to follow, as far as they lead to servers of the pool; 0, and those beyond, go to the client.
     #[serde(default)]
-    max_redirection: u32,
-    /// Compression of answers. Not supported yet.
+    pub(super) max_redirection: u32,
+    /// Packs answers (gzip) for clients that take it.
     #[serde(default)]
-    compression: Option<Value>,
-    /// TLS to the servers. Not supported yet.
+    compression: Option<Compression>,
+    /// TLS to servers of `https`. Without it **none of their certificates is verified**.
     #[serde(default)]
-    mtls: Option<Value>,
+    mtls: Option<Mtls>,
 }
 
 const fn default_idle() -> u32 {
@@ -100,15 +105,15 @@ struct PoolConfig {
     /// Discovery of servers. Not supported yet.
     #[serde(default)]
     server_tags: Option<Vec<String>>,
-    /// Cache of answers. Not supported yet.
+    /// Keeps answers in memory, at most 4 MiB of them.
     #[serde(default)]
-    memory_cache: Option<Value>,
+    memory_cache: Option<CacheConfig>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Server {
-    /// `http://HOST[:PORT][/PATH]`; the path goes before each request's path as it is.
+    /// `http://HOST[:PORT][/PATH]`, or the same with `https`; the path goes before each request's path as it is.
     url: String,
     /// Whether `Host` stays the client's even where the URL has a name and not an address.
     #[serde(default)]
@@ -125,8 +130,10 @@ pub(super) struct Built {
     pub(super) main: Pool,
     pub(super) candidates: Vec<Pool>,
     pub(super) mirror: Option<Pool>,
+    pub(super) compression: Option<Compression>,
     /// Servers of all of them.
     pub(super) servers: usize,
+    pub(super) tls: Option<Tls>,
 }
 
 /// What pools are built with.
@@ -136,6 +143,7 @@ struct Site<'a> {
     /// The filter's `serverMaxBodySize`.
     answer_size: i64,
     servers: usize,
+    tls: Option<Tls>,
     problems: Problems,
 }
 
@@ -144,14 +152,13 @@ impl Config {
     /// All problems.
     pub(super) fn build(self, deps: &Deps, random: &Random) -> Result<Built, Problems> {
         let answer_size = self.server_max_body_size;
-        let mut site = Site { deps, random, answer_size, servers: 0, problems: Problems::default() };
-        for (field, given) in [
-            ("compression", self.compression.is_some()),
-            ("mtls", self.mtls.is_some()),
-            ("maxRedirection", self.max_redirection > 0),
-        ] {
-            site.problems.require(!given, field, NOT_YET);
-        }
+        let mut problems = Problems::default();
+        let all = self.pools.iter().chain(&self.mirror_pool).flat_map(|pool| &pool.servers);
+        let secure = |server: &&Server| Endpoint::parse(&server.url).is_ok_and(|endpoint| endpoint.is_secure());
+        let tls = Tls::new(self.mtls.as_ref(), all.filter(secure).count(), deps, &mut problems);
+        let mut site = Site { deps, random, answer_size, servers: 0, tls, problems };
+        let few = self.max_redirection <= REDIRECTS_MAX;
+        site.problems.require(few, "maxRedirection", format!("must be at most {REDIRECTS_MAX}"));
         let mains = self.pools.iter().filter(|pool| pool.filter.is_none()).count();
         site.problems.require(mains == 1, "pools", "must have one main pool, which is one without a filter");
         let (mut main, mut candidates) = (None, Vec::new());
@@ -169,11 +176,13 @@ impl Config {
             {
                 problems.require(named(name).is_none(), format!("mirrorPool.{field}"), "a mirror pool has no policies");
             }
+            let cached = pool.memory_cache.is_some();
+            problems.require(!cached, "mirrorPool.memoryCache", "a mirror pool has no cache");
             pool.build("mirrorPool", &mut site)
         });
-        let servers = site.servers;
+        let (servers, tls) = (site.servers, site.tls);
         match (site.problems.into_result(), main) {
-            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, servers }),
+            (Ok(()), Some(main)) => Ok(Built { main, candidates, mirror, compression: self.compression, servers, tls }),
             (Err(problems), _) => Err(problems),
             (Ok(()), None) => Err(Problems::default()),
         }
@@ -190,7 +199,6 @@ impl PoolConfig {
             ("serviceRegistry", named(&self.service_registry).is_some()),
             ("serviceName", named(&self.service_name).is_some()),
             ("serverTags", self.server_tags.is_some()),
-            ("memoryCache", self.memory_cache.is_some()),
         ] {
             problems.require(!given, format!("{at}.{field}"), NOT_YET);
         }
@@ -268,10 +276,13 @@ impl PoolConfig {
         if let Some(health) = &mut health {
             health.check(&format!("{at}.healthCheck"), budget, &mut site.problems);
         }
+        let cache = self.memory_cache.take();
+        let cache = cache.map(|cache| cache.build(&format!("{at}.memoryCache"), budget, &mut site.problems));
         if site.problems.iter().count() > before {
             return None;
         }
-        let health = health.map(|health| Health::start(health, &urls, site.deps, site.random));
+        let tls = site.tls.as_ref().map(|tls| &tls.client);
+        let health = health.map(|health| Health::start(health, &urls, site.deps, site.random, tls));
         let first = site.servers;
         site.servers += targets.len();
         Some(Pool {
@@ -286,6 +297,7 @@ impl PoolConfig {
             filter: self.filter.take(),
             retry,
             breaker,
+            cache,
             targets,
         })
     }

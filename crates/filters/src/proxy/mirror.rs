@@ -121,7 +121,7 @@ impl Mirror {
 ///
 /// # Errors
 /// It is lost.
-pub(super) async fn hold_body(exchange: &mut Exchange) -> Result<bool, BodyError> {
+pub(crate) async fn hold_body(exchange: &mut Exchange) -> Result<bool, BodyError> {
     if exchange.has_whole_body() {
         return Ok(true);
     }

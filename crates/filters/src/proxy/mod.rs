@@ -8,29 +8,38 @@
 //! announced length over the limit is refused before. Breakers and retries judge an answer by its head.
 
 mod balance;
+mod cache;
+mod compress;
 mod config;
 mod hash;
 mod health;
 mod mirror;
 mod pool;
+mod redirect;
 mod request;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
+use bytes::Bytes;
+use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
-    message::{Known, Response},
+    message::{BodyError, Known, Method, Response},
     upstream::{PoolLimits, Pools},
 };
 use tidegate_pipeline::{Context, Deps, Filter, Local, LocalKey, Outcome, Problems, Step, resilience::Retry};
 
+use compress::Compression;
 pub use config::Config;
 use hash::Random;
-use mirror::{Mirror, hold_body};
+use mirror::Mirror;
+pub(crate) use mirror::hold_body;
 use pool::{Ended, Pool};
+use tls::Tls;
 
 /// Sends requests to the servers of its pools.
 pub struct Proxy {
@@ -42,7 +51,11 @@ pub struct Proxy {
     /// Servers of all pools.
     servers: usize,
     limits: PoolLimits,
+    tls: Option<Tls>,
     budget: Budget,
+    compression: Option<Compression>,
+    /// Redirects to follow.
+    redirects: u32,
     random: Random,
     local: LocalKey,
 }
@@ -82,8 +95,9 @@ pools:
             total_max: share(config.max_idle_conns),
             ..PoolLimits::default()
         };
+        let redirects = config.max_redirection;
         let built = config.build(deps, &random)?;
-        let plain = built.mirror.is_none() && built.candidates.is_empty() && built.main.is_plain();
+        let plain = redirects == 0 && built.mirror.is_none() && built.candidates.is_empty() && built.main.is_plain();
         Ok(Self {
             main: built.main,
             candidates: built.candidates,
@@ -91,7 +105,10 @@ pools:
             plain,
             servers: built.servers,
             limits,
+            tls: built.tls,
             budget: deps.budget.clone(),
+            compression: built.compression,
+            redirects,
             random,
             local: LocalKey::default(),
         })
@@ -105,6 +122,11 @@ pools:
             Step::Wait(Box::pin(self.forward_by_rules(cx)))
         }
     }
+
+    /// Copies that were dropped for want of room, where there is a mirror pool.
+    fn status(&self) -> Value {
+        self.mirror.as_ref().map_or(Value::Null, |mirror| json!({ "mirrorDropped": mirror.dropped() }))
+    }
 }
 
 impl Proxy {
@@ -116,8 +138,8 @@ impl Proxy {
 
     async fn forward_by_rules(&self, cx: &mut Context) -> Outcome {
         let pools = self.pools(cx);
-        // Another filter may send it, too. What is streamed can be sent once.
-        if cx.sends() > 1
+        // Another filter may send it, too, or the answer lead to another server. What is streamed can be sent once.
+        if (cx.sends() > 1 || self.redirects > 0)
             && let Err(error) = hold_body(cx.exchange()).await
         {
             return fail(cx, error.status(), "clientError");
@@ -127,9 +149,17 @@ impl Proxy {
         {
             return fail(cx, error.status(), "clientError");
         }
+        let body = cx.exchange().body_length();
         let (head, peer) = (cx.request(), cx.peer());
         let fits = |pool: &&Pool| pool.filter.as_ref().is_some_and(|filter| filter.fits(head, peer, &self.random));
         let pool = self.candidates.iter().find(fits).unwrap_or(&self.main);
+        let ticket = pool.cache.as_ref().and_then(|cache| cache.ticket(head, body));
+        if let (Some(cache), Some(ticket)) = (&pool.cache, &ticket)
+            && let Some(answer) = cache.find(ticket)
+        {
+            self.pass_on(cx, answer);
+            return Outcome::Next;
+        }
         let mut retry = pool.retry.as_ref().filter(|retry| retry.repeats());
         if retry.is_some() {
             match hold_body(cx.exchange()).await {
@@ -150,6 +180,16 @@ impl Proxy {
                 }
             },
         };
+        let ended = match (&pool.cache, ticket, ended) {
+            (Some(cache), Some(ticket), Ended::Answer { answer, number, failed }) => {
+                match cache.keep(ticket, answer).await {
+                    Ok(answer) => Ended::Answer { answer, number, failed },
+                    Err(BodyError::NoMemory) => Ended::Nothing(503, "internalError"),
+                    Err(_) => Ended::Nothing(500, "internalError"),
+                }
+            }
+            (_, _, ended) => ended,
+        };
         self.finish(cx, pool, ended)
     }
 
@@ -158,6 +198,7 @@ impl Proxy {
         let mut failed = 0;
         loop {
             let ended = match pool.pick(cx.request(), cx.peer(), &self.random) {
+                Some(number) if self.redirects > 0 => self.follow(pools, pool, number, cx).await,
                 Some(number) => pool.send(pools, number, cx.exchange()).await,
                 None => Ended::Nothing(503, "internalError"),
             };
@@ -172,8 +213,45 @@ impl Proxy {
         }
     }
 
+    /// Sends the request, and again wherever the answers lead, as long as these are servers of the pool. The request is then what it
+    /// was before.
+    async fn follow(&self, pools: &Rc<Pools>, pool: &Pool, number: usize, cx: &mut Context) -> Ended {
+        let mut ended = pool.send(pools, number, cx.exchange()).await;
+        let mut before = None;
+        for _ in 0..self.redirects {
+            let Ended::Answer { answer, number, .. } = &ended else { break };
+            let servers = pool.targets.iter().map(|target| &target.endpoint);
+            let Some(next) = redirect::next(answer, *number, servers, cx.request()) else { break };
+            let exchange = cx.exchange();
+            let Some(body) = exchange.whole_body() else { break };
+            before.get_or_insert_with(|| (exchange.head().clone(), body));
+            let head = exchange.head_mut();
+            head.set_path(&next.path);
+            head.set_query(&next.query);
+            if next.plain {
+                head.method = Method::Get;
+                for name in [Known::ContentType, Known::ContentEncoding, Known::ContentLength] {
+                    head.headers.remove_known(name);
+                }
+                if let Err(error) = exchange.set_body(Bytes::new()).await {
+                    ended = Ended::Nothing(error.status(), "clientError");
+                    break;
+                }
+            }
+            ended = pool.send(pools, next.number, exchange).await;
+        }
+        if let Some((head, body)) = before {
+            *cx.request_mut() = head;
+            if let Err(error) = cx.exchange().set_body(body).await {
+                ended = Ended::Nothing(error.status(), "clientError");
+            }
+        }
+        ended
+    }
+
     fn pools(&self, cx: &Context) -> Rc<Pools> {
-        let make = || Kept(Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway));
+        let tls = || self.tls.as_ref().map(|tls| tls.client.clone());
+        let make = || Kept(Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway, tls()));
         Rc::clone(&cx.local.get(&self.local, make).0)
     }
 
@@ -183,11 +261,21 @@ impl Proxy {
                 if let (Some(sticky), Some(target)) = (&pool.sticky, pool.targets.get(number)) {
                     sticky.mark(&mut answer.headers, &target.url, self.random.next(), clock::wall());
                 }
-                merge(cx, answer);
+                self.pass_on(cx, answer);
                 if failed { Outcome::Result("failureCode") } else { Outcome::Next }
             }
             Ended::Nothing(status, result) => fail(cx, status, result),
         }
+    }
+}
+
+impl Proxy {
+    fn pass_on(&self, cx: &mut Context, mut answer: Response) {
+        if let Some(compression) = self.compression {
+            let accepts = cx.request().method != Method::Head && compress::accepts(cx.request());
+            compression.pack(accepts, &mut answer, &self.budget);
+        }
+        merge(cx, answer);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use tidegate_pipeline::resilience::{Breaker, Phase, Retry, Ticket};
 
 use super::{
     balance::{self, Policy},
+    cache::Cache,
     hash::Random,
     health::Health,
     request::RequestMatcher,
@@ -41,6 +42,7 @@ pub(super) struct Pool {
     pub(super) failure_codes: Option<Vec<u16>>,
     pub(super) retry: Option<Retry>,
     pub(super) breaker: Option<Guard>,
+    pub(super) cache: Option<Arc<Cache>>,
 }
 
 pub(super) struct Target {
@@ -74,7 +76,7 @@ impl Pool {
     /// Whether the next server is the one whose turn it is, and one attempt is all there is.
     pub(super) fn is_plain(&self) -> bool {
         let bare = self.sticky.is_none() && self.health.is_none() && self.retry.is_none() && self.breaker.is_none();
-        bare && self.policy == Policy::RoundRobin
+        bare && self.cache.is_none() && self.policy == Policy::RoundRobin
     }
 
     /// The server whose turn it is.
@@ -122,9 +124,11 @@ impl Pool {
 /// Status and result of an attempt without an answer.
 const fn outcome(error: SendError) -> (u16, &'static str) {
     match error {
-        SendError::NoAddress | SendError::Connect(_) | SendError::NoAnswer | SendError::BadAnswer(_) => {
-            (503, "serverError")
-        }
+        SendError::NoAddress
+        | SendError::Connect(_)
+        | SendError::Tls
+        | SendError::NoAnswer
+        | SendError::BadAnswer(_) => (503, "serverError"),
         SendError::Timeout => (408, "timeout"),
         SendError::ClientGone => (499, "clientError"),
         SendError::ClientBody(error) => (error.status(), "clientError"),

@@ -18,6 +18,7 @@ use tidegate_http::message::{Headers, RequestHead};
 use tidegate_pipeline::{GoDuration, Problems};
 
 use super::hash::murmur3;
+use crate::text::cookie;
 
 const PARTITIONS: usize = 1024;
 /// Points of each server on the ring.
@@ -156,15 +157,6 @@ fn unhex(text: &[u8]) -> Option<[u8; KEY_BYTES + MAC_BYTES]> {
         *byte = digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?;
     }
     Some(bytes)
-}
-
-/// The first cookie of this name.
-fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.matching("Cookie").flat_map(|line| line.split(|byte| *byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
-    })
 }
 
 /// Hands the partitions out: each to the server whose point follows its hash on the ring, or a later one while that server

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 use tidegate_base::{ByteSize, Limits, Profile};
 use tidegate_pipeline::{Parts, Pipeline, Registry, Report};
+use tidegate_testkit::pki::fill;
 
 use super::*;
 
@@ -21,34 +22,35 @@ fn fields(config: Value) -> Vec<String> {
 
 #[test]
 fn every_problem_is_named() {
+    let cache = json!({"expiration": "1s", "maxEntryBytes": 1, "codes": [200], "methods": ["GET"]});
     assert_eq!(
         fields(json!({
             "pools": [{
                 "servers": [{"url": "127.0.0.1:80"}, {"url": "https://a", "weight": 101}],
                 "loadBalance": {"policy": "headerHash", "stickySession": {"mode": "x"}},
                 "timeout": "0s", "failureCodes": [200, 700], "retryPolicy": "r", "circuitBreakerPolicy": "b",
-                "memoryCache": {}, "serviceName": "s", "healthCheck": {"fails": 0},
+                "serviceName": "s", "healthCheck": {"fails": 0},
             }, {"servers": [{"url": "http://a"}], "filter": {}}],
-            "mirrorPool": {"servers": [], "retryPolicy": "r"}, "maxRedirection": 1, "compression": {}, "mtls": {},
+            "mirrorPool": {"servers": [], "retryPolicy": "r", "memoryCache": cache}, "maxRedirection": 21,
+            "mtls": {"certBase64": "LS0t"},
         })),
         [
-            "compression",
             "maxRedirection",
             "mirrorPool.filter",
+            "mirrorPool.memoryCache",
             "mirrorPool.retryPolicy",
             "mirrorPool.retryPolicy",
             "mirrorPool.servers",
-            "mtls",
+            "mtls.keyBase64",
+            "mtls.rootCertBase64",
             "pools[0].circuitBreakerPolicy",
             "pools[0].failureCodes[1]",
             "pools[0].healthCheck.fails",
             "pools[0].loadBalance.headerHashKey",
             "pools[0].loadBalance.stickySession.mode",
-            "pools[0].memoryCache",
             "pools[0].retryPolicy",
             "pools[0].servers",
             "pools[0].servers[0].url",
-            "pools[0].servers[1].url",
             "pools[0].servers[1].weight",
             "pools[0].serviceName",
             "pools[0].timeout",
@@ -83,9 +85,9 @@ fn examples_of_the_manual_are_built() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/filters/Proxy.md");
     let page = std::fs::read_to_string(page).unwrap();
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 5);
     for example in examples {
-        let spec: Value = serde_yaml_ng::from_str(example).unwrap();
+        let spec: Value = serde_yaml_ng::from_str(&fill(example)).unwrap();
         let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();
         let filters = if spec["kind"] == "Pipeline" { list("filters") } else { vec![spec.clone()] };
         let (mut report, registry) = (Report::default(), Registry::new(crate::KINDS));

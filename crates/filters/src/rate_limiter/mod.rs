@@ -4,7 +4,7 @@ mod config;
 mod window;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -16,15 +16,20 @@ pub use config::Config;
 use config::Url;
 use window::{Policy, Window};
 
-/// One count for each url of the settings, shared by the node's threads: a limit is the node's.
+/// One count for each url of the settings, shared by the node's threads: a limit is the node's. A spec bounds how many there are.
 pub struct RateLimiter {
-    made: Instant,
     limiters: Vec<Limiter>,
 }
 
 struct Limiter {
     url: Url,
     policy: Policy,
+    count: Arc<Count>,
+}
+
+/// Survives an edit that leaves url and policy alone; meanwhile the old filter and the new one share it.
+struct Count {
+    made: Instant,
     window: Mutex<Window>,
 }
 
@@ -58,8 +63,9 @@ urls:
         let mut problems = Problems::default();
         let policies = config.check(&deps.budget, &mut problems);
         problems.into_result()?;
-        let limiter = |(url, policy)| Limiter { url, policy, window: Mutex::default() };
-        Ok(Self { made: clock::now(), limiters: config.urls.into_iter().zip(policies).map(limiter).collect() })
+        let count = || Arc::new(Count { made: clock::now(), window: Mutex::default() });
+        let limiter = |(url, policy)| Limiter { url, policy, count: count() };
+        Ok(Self { limiters: config.urls.into_iter().zip(policies).map(limiter).collect() })
     }
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
@@ -68,8 +74,8 @@ urls:
         };
         let now = clock::now();
         let wait = {
-            let mut window = limiter.window.lock().unwrap_or_else(PoisonError::into_inner);
-            window.take(&limiter.policy, now.saturating_duration_since(self.made))
+            let mut window = limiter.count.window.lock().unwrap_or_else(PoisonError::into_inner);
+            window.take(&limiter.policy, now.saturating_duration_since(limiter.count.made))
         };
         match wait {
             Some(wait) if wait.is_zero() => Step::Done(Outcome::Next),
@@ -83,9 +89,23 @@ urls:
             }
         }
     }
+
+    fn inherit(&mut self, previous: &Self) {
+        for limiter in &mut self.limiters {
+            let same = |old: &&Limiter| old.url.is_same(&limiter.url) && old.policy == limiter.policy;
+            if let Some(old) = previous.limiters.iter().find(same) {
+                limiter.count = Arc::clone(&old.count);
+            }
+        }
+    }
 }
 
 impl Url {
+    /// Whether it limits the same requests. The name of its policy does not matter: what that says does.
+    fn is_same(&self, other: &Self) -> bool {
+        self.methods == other.methods && self.url == other.url
+    }
+
     fn fits(&self, request: &RequestHead) -> bool {
         let method = request.method_text();
         let good = self.methods.is_empty() || self.methods.iter().any(|name| name.as_bytes() == method);
@@ -123,6 +143,23 @@ mod tests {
         assert_eq!([fits("GET", "/x"), fits("PUT", "/xy")], [Some(1); 2]);
         assert_eq!(fits("GET", "/y"), None);
         assert_eq!((limiter.limiters[0].policy.limit, limiter.limiters[1].policy.limit), (7, 50));
+    }
+
+    #[test]
+    fn counts_survive_where_url_and_policy_stay() {
+        let spec = |limit: u64, path: &str, policy: &str| {
+            let policies = json!([{"name": policy, "limitForPeriod": limit}]);
+            let urls = json!([{"url": {"exact": "/new"}}, {"url": {"regex": path}}]);
+            build(json!({"policies": policies, "defaultPolicyRef": policy, "urls": urls})).unwrap()
+        };
+        let old = spec(7, "^/x", "a");
+        let kept = |mut new: RateLimiter| {
+            new.inherit(&old);
+            [0, 1].map(|at| Arc::ptr_eq(&new.limiters[at].count, &old.limiters[at].count))
+        };
+        assert_eq!(kept(spec(7, "^/x", "b")), [true, true], "another name of the same policy");
+        assert_eq!(kept(spec(7, "^/y", "a")), [true, false], "another url");
+        assert_eq!(kept(spec(8, "^/x", "a")), [false, false], "another policy");
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! `RequestAdaptor` changes a request on its way.
 
+mod body;
 mod path;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
-use tidegate_http::message::{Known, Method};
+use tidegate_base::{Budget, clock};
+use tidegate_http::message::{BodyError, Known, Method};
 use tidegate_pipeline::{Context, Deps, Filter, Outcome, Problems, Step};
 
-use crate::adapt::HeaderChange;
+use crate::{
+    adapt::{HeaderChange, check_codings},
+    proxy::hold_body,
+    signature,
+    signature::Signer,
+};
 use path::{PathChange, Prepared};
 
 /// Settings of the `RequestAdaptor` filter.
@@ -30,23 +36,25 @@ pub struct Config {
     /// Text that takes the place of the body.
     #[serde(default)]
     body: String,
-    /// Compression of the body. Not supported yet.
+    /// `gzip` packs the body, unless it has a coding. The body is then read whole.
     #[serde(default)]
     compress: String,
-    /// Decompression of the body. Not supported yet.
+    /// `gzip` unpacks the body where that is its coding. The body is then read whole, and the limit of bodies is for both.
     #[serde(default)]
     decompress: String,
-    /// Signature of the request. Not supported yet.
+    /// Signs the request as it goes on, with `accessKeyId` and `accessKeySecret`.
     #[serde(default)]
-    sign: Option<Value>,
-    /// Template of the changes. Not supported yet.
+    sign: Option<signature::Config>,
+    /// Template of the changes. Not implemented.
     #[serde(default)]
     template: String,
 }
 
-/// Changes method, path, headers, host and body, in this order.
+/// Changes method, path, headers, body and host, packs or unpacks and signs, in this order.
 pub struct RequestAdaptor {
     config: Config,
+    budget: Budget,
+    signer: Option<Signer>,
     method: Option<Method>,
     path: Option<Prepared>,
 }
@@ -73,21 +81,15 @@ body: hello
 ";
     type Config = Config;
 
-    fn new(config: Config, deps: &Deps) -> Result<Self, Problems> {
+    fn new(mut config: Config, deps: &Deps) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        for (field, given) in [
-            ("compress", !config.compress.is_empty()),
-            ("decompress", !config.decompress.is_empty()),
-            ("sign", config.sign.is_some()),
-            ("template", !config.template.is_empty()),
-        ] {
-            problems.require(!given, field, "is not supported yet");
-        }
+        check_codings(&config.compress, &config.decompress, &config.body, &config.template, &mut problems);
         let method = (!config.method.is_empty()).then(|| Method::of(config.method.as_bytes()));
         problems.require(method != Some(Method::Other), "method", "must be one of the standard methods, in upper case");
         let path = config.path.as_ref().and_then(|change| change.prepare(&deps.budget, &mut problems));
+        let signer = config.sign.take().map(|sign| sign.signer("sign", &mut problems));
         problems.into_result()?;
-        Ok(Self { config, method, path })
+        Ok(Self { config, budget: deps.budget.clone(), signer, method, path })
     }
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
@@ -104,17 +106,43 @@ body: hello
         if !self.config.host.is_empty() {
             head.set_authority(self.config.host.as_bytes());
         }
-        if self.config.body.is_empty() {
+        let Config { body, compress, decompress, .. } = &self.config;
+        if [body, compress, decompress].iter().all(|text| text.is_empty()) && self.signer.is_none() {
             return Step::Done(Outcome::Next);
         }
-        head.headers.remove_known(Known::ContentEncoding);
         Step::Wait(Box::pin(async move {
-            if let Err(error) = cx.exchange().set_body(self.config.body.clone()).await {
-                // Nobody can name this: the client's request cannot be read to its end.
-                cx.reject(error.status());
-                return Outcome::Result("decompressFailed");
+            match self.change_body(cx).await {
+                Ok(()) => Outcome::Next,
+                Err((error, result)) => {
+                    cx.reject(error.status());
+                    Outcome::Result(result)
+                }
             }
-            Outcome::Next
         }))
+    }
+}
+
+impl RequestAdaptor {
+    async fn change_body(&self, cx: &mut Context) -> Result<(), (BodyError, &'static str)> {
+        let (config, exchange) = (&self.config, cx.exchange());
+        if !config.body.is_empty() {
+            exchange.head_mut().headers.remove_known(Known::ContentEncoding);
+            // There is no result of its own for a body that cannot be read to its end.
+            exchange.set_body(config.body.clone()).await.map_err(|error| (error, "decompressFailed"))?;
+        }
+        if !config.compress.is_empty() {
+            body::compress(exchange, &self.budget).await.map_err(|error| (error, "compressFailed"))?;
+        }
+        if !config.decompress.is_empty() {
+            body::decompress(exchange, &self.budget).await.map_err(|error| (error, "decompressFailed"))?;
+        }
+        if let Some(signer) = &self.signer {
+            let mut body = None;
+            if signer.needs_body() && hold_body(exchange).await.map_err(|error| (error, "signFailed"))? {
+                body = exchange.whole_body();
+            }
+            signer.sign(exchange.head_mut(), body.as_deref(), clock::wall());
+        }
+        Ok(())
     }
 }

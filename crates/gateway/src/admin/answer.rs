@@ -44,6 +44,10 @@ impl AdminResponse {
         Self::new(status, None, Bytes::new())
     }
 
+    pub(super) fn text(text: impl Into<Bytes>) -> Self {
+        Self::new(200, Some(TEXT), text)
+    }
+
     /// For small values.
     pub(super) fn value(value: &impl Serialize, yaml: bool) -> Self {
         let (content_type, text) =

@@ -11,20 +11,21 @@ use crate::objects::{ChangeError, Problem, ReadError, Refusal};
 pub(super) enum AdminError {
     NoRoute,
     Method,
-    /// A route of the reference that is not there yet.
-    Missing {
-        method: String,
-        path: String,
-    },
+    /// What this process cannot do.
+    Missing(String),
     Foreign,
+    /// No credential, or a wrong one; what to ask for.
+    Unauthorized(Vec<&'static str>),
+    Panicked,
+    NotFound(String),
+    Conflict(String),
     BodyTooLarge(usize),
     /// The body did not come whole.
     Body(BodyError),
     Unreadable(ReadError),
     Invalid(Vec<Problem>),
     SystemKind(String),
-    /// The path names one object, the spec another.
-    Mismatch(String),
+
     ConfigurationFull(tidegate_base::ByteSize),
     Query(&'static str),
     Change {
@@ -32,15 +33,33 @@ pub(super) enum AdminError {
         error: ChangeError,
     },
     Store(Error),
+    /// What the reference answers 500 for, though the client is to blame.
+    Failed(String),
+    /// What the reference answers 503 for, since it finds out in a transaction.
+    Refused(String),
 }
 
 impl AdminError {
+    pub(super) fn status(&self) -> u16 {
+        self.row().0
+    }
+
+    pub(super) fn message(&self) -> String {
+        self.row().1
+    }
+
     /// Status and text: what clients and scripts see.
     fn row(&self) -> (u16, String) {
         match self {
             Self::NoRoute => (404, "404 page not found".to_owned()),
             Self::Method => (405, "this path does not take this method".to_owned()),
-            Self::Missing { method, path } => (501, format!("{method} {path} is not implemented")),
+            Self::Missing(told) => (501, told.clone()),
+            Self::Unauthorized(_) => (401, "the admin API needs a credential".to_owned()),
+            Self::Panicked => (500, "answering this request failed: the log tells more".to_owned()),
+            Self::NotFound(told) => (404, told.clone()),
+            Self::Conflict(told) => (400, told.clone()),
+            Self::Failed(told) => (500, told.clone()),
+            Self::Refused(told) => (503, told.clone()),
             Self::Foreign => (403, "a page of another site must not use the admin API".to_owned()),
             Self::BodyTooLarge(limit) => (413, format!("the body is larger than {limit} bytes")),
             Self::Body(BodyError::TooLarge) => Self::BodyTooLarge(BODY_BYTES_MAX).row(),
@@ -50,7 +69,6 @@ impl AdminError {
             Self::Unreadable(ReadError::NoRoom) => (503, "the gateway has no memory free: try again later".to_owned()),
             Self::Invalid(problems) => (400, validation(problems)),
             Self::SystemKind(kind) => (409, format!("{kind} runs by itself and cannot be created")),
-            Self::Mismatch(told) => (400, told.clone()),
             Self::ConfigurationFull(limit) => (413, format!("all objects together may hold {limit}")),
             Self::Query(told) => (400, (*told).to_owned()),
             Self::Change { name, error } => match error {
@@ -75,6 +93,10 @@ impl AdminError {
         match self {
             Self::NoRoute => AdminResponse::new(status, Some(super::answer::TEXT), format!("{message}\n")),
             Self::Method => AdminResponse::empty(status),
+            Self::Unauthorized(challenges) => challenges.iter().fold(
+                AdminResponse::new(status, None, json!({"code": status, "message": message}).to_string()),
+                |answer, challenge| answer.with("WWW-Authenticate", (*challenge).to_owned()),
+            ),
             _ => AdminResponse::new(status, None, json!({"code": status, "message": message}).to_string()),
         }
     }

@@ -14,11 +14,21 @@ use super::{Admin, AdminRequest, AdminResponse, BODY_BYTES_MAX, Body, Chunk, Chu
 
 /// Answers what comes over a connection. Cheap to clone: one on each I/O thread.
 #[derive(Clone)]
-pub struct AdminHandler(Arc<Admin>);
+pub struct AdminHandler {
+    admin: Arc<Admin>,
+    certificates: bool,
+}
 
 impl AdminHandler {
     pub const fn new(admin: Arc<Admin>) -> Self {
-        Self(admin)
+        Self { admin, certificates: false }
+    }
+
+    /// Whether every connection that comes here has a client certificate that was verified.
+    #[must_use]
+    pub const fn with_certificates(mut self, verified: bool) -> Self {
+        self.certificates = verified;
+        self
     }
 }
 
@@ -33,20 +43,23 @@ impl Handler for AdminHandler {
             accept: text(request.header("Accept")),
             origin: text(request.header("Origin")),
             host: text(request.headers().text(Known::Host)),
+            authorization: text(request.header("Authorization")),
+            certificate: self.certificates,
             peer: request.peer().map(|peer| peer.to_string()).unwrap_or_default(),
             body: Bytes::new(),
         };
+        // Nothing is read of who may not ask.
+        if let Err(refused) = self.admin.admit(&asked) {
+            return respond(refused);
+        }
         match request.body(BODY_BYTES_MAX as u64).await {
             Ok(body) => asked.body = body,
-            Err(error) => return respond(self.0.refuse_body(error)),
+            Err(error) => {
+                let refused = Err(super::error::AdminError::Body(error));
+                return respond(self.admin.finish(&asked, refused));
+            }
         }
-        respond(self.0.handle(asked).await)
-    }
-}
-
-impl Admin {
-    fn refuse_body(&self, error: BodyError) -> AdminResponse {
-        self.finish(Err(super::error::AdminError::Body(error)))
+        respond(self.admin.handle(asked).await)
     }
 }
 

@@ -10,12 +10,27 @@ use super::{
     error::AdminError,
     service::VERSION_HEADER,
 };
-use crate::objects::{Listed, Meter, Page, ReadError, Store, read_json};
+use crate::objects::{Listed, Meter, Page, ReadError, SYSTEM_KINDS, Store, read_json, system_spec};
 
 /// Values of one object, while it becomes YAML.
 const STORED_LIMIT: ByteSize = ByteSize::mib(24);
+/// Longest text of an object that is always there.
+const SYSTEM_BYTES_MAX: usize = 512;
+
+/// What is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Objects,
+    /// Wrapped in an object of namespaces.
+    Namespaces,
+    /// Items of custom data.
+    Items,
+}
 
 pub(super) struct List {
+    prefix: String,
+    /// Objects that are always there and were not written yet.
+    system: &'static [&'static str],
     store: Store,
     budget: Budget,
     format: Format,
@@ -43,13 +58,15 @@ impl List {
     pub(super) async fn open(
         store: Store,
         budget: Budget,
+        prefix: String,
+        what: What,
         yaml: bool,
-        namespaces: bool,
     ) -> Result<AdminResponse, AdminError> {
-        let listed = store.list(Page::default()).await.map_err(AdminError::Store)?;
+        let listed = store.list_below(&prefix, Page::default()).await.map_err(AdminError::Store)?;
         let version = listed.version.unwrap_or_default();
-        let format = Format { yaml, namespaces };
-        let list = Self { store, budget, format, state: State::Page(Box::new(listed)), empty: true };
+        let format = Format { yaml, namespaces: what == What::Namespaces };
+        let system: &[_] = if what == What::Items { &[] } else { &SYSTEM_KINDS };
+        let list = Self { prefix, system, store, budget, format, state: State::Page(Box::new(listed)), empty: true };
         Ok(AdminResponse {
             status: 200,
             content_type: Some(if yaml { YAML } else { JSON }),
@@ -62,26 +79,44 @@ impl List {
         let listed = match std::mem::replace(&mut self.state, State::Ended) {
             State::Ended => return Ok(None),
             State::Page(listed) => *listed,
-            State::Next(page) => self.store.list(page).await?,
+            State::Next(page) => self.store.list_below(&self.prefix, page).await?,
         };
-        let bytes: usize = listed.objects.iter().map(|(_, text)| text.len() + 4).sum();
+        let system = self.system.len() * SYSTEM_BYTES_MAX;
+        let bytes = listed.objects.iter().map(|(_, text)| text.len() + 4).sum::<usize>() + system;
         // YAML puts each value on a line of its own, indented: rarely more than twice the text, and corrected below.
         let estimate = if self.format.yaml { bytes * 2 } else { bytes };
         let lease = self.budget.try_lease(Holder::Gateway, estimate as u64 + 64);
         let mut lease = lease.ok_or(Error::TooManyRequests)?;
         let mut out = String::with_capacity(estimate + 64);
-        for (_, text) in &listed.objects {
+        for (name, text) in &listed.objects {
+            self.put_system(&mut out, Some(name))?;
             self.put(&mut out, text)?;
         }
         match listed.next {
             Some(page) => self.state = State::Next(page),
-            None => out.push_str(self.format.close(self.empty)),
+            None => {
+                self.put_system(&mut out, None)?;
+                out.push_str(self.format.close(self.empty));
+            }
         }
         let missing = (out.len() as u64).saturating_sub(lease.bytes());
         if missing > 0 && !lease.try_grow(missing) {
             return Err(Error::TooManyRequests);
         }
         Ok(Some(Chunk { bytes: Bytes::from(out), lease: Some(lease) }))
+    }
+
+    /// Writes what is always there and stands before `name`; one of that name was changed, and is in the store.
+    fn put_system(&mut self, out: &mut String, name: Option<&str>) -> Result<(), Error> {
+        while let Some((kind, rest)) = self.system.split_first()
+            && name.is_none_or(|name| *kind <= name)
+        {
+            self.system = rest;
+            if name != Some(*kind) {
+                self.put(out, &Bytes::from(system_spec(kind).to_string()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes only what can be read: one damaged spec must not make the whole list unreadable.

@@ -1,89 +1,101 @@
 //! Making, changing and removing objects.
 
 use bytes::Bytes;
-use tidegate_base::{ByteSize, Holder, clock};
+use serde_json::{Value, json};
+use tidegate_base::{ByteSize, Holder};
 
 use super::{
     AdminRequest, AdminResponse, Body, Chunk,
     answer::{JSON, YAML},
+    audit::{Call, Subject},
+    checked::Checked,
     error::AdminError,
-    service::{Admin, VERSION_HEADER},
+    service::{Admin, VERSION_HEADER, in_default},
 };
 use crate::objects::{
-    ChangeError, DEFAULT_OWNER, Meter, OBJECT_BYTES, Problem, ReadError, Refusal, SYSTEM_KINDS, Spec, Stored, building,
-    built_bytes, read_json, read_text,
+    Author, ChangeError, DEFAULT_OWNER, Meter, ReadError, Refusal, SYSTEM_KINDS, Spec, Stored, read_json, resource,
+    system_spec, system_template,
 };
 
-/// Most that one body may take while it is read.
-const READ_LIMIT: ByteSize = ByteSize::mib(12);
 /// A stored spec that is read only to be looked at or written differently.
-const STORED_LIMIT: ByteSize = ByteSize::mib(24);
+pub(super) const STORED_LIMIT: ByteSize = ByteSize::mib(24);
 /// Warnings of one answer, and their length: they travel in headers.
 const WARNINGS_MAX: usize = 16;
 const WARNING_BYTES_MAX: usize = 200;
 
-/// A spec that may be stored.
-struct Checked {
-    kind: String,
-    name: String,
-    text: Bytes,
-    /// What it takes on a node that runs it.
-    bytes: u64,
-    warnings: Vec<String>,
+/// A change, and the status of its success.
+struct Plan<'a> {
+    action: &'static str,
+    created: u16,
+    checked: &'a Checked,
 }
 
 impl Admin {
-    pub(super) async fn create(&self, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
-        let checked = self.check(request, |spec| match SYSTEM_KINDS.contains(&spec.kind()) {
-            true => Err(AdminError::SystemKind(spec.kind().to_owned())),
-            false => Ok(()),
-        })?;
+    pub(super) async fn create(&self, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        let checked = match self.read(call, "create") {
+            Ok(checked) => checked,
+            Err(answer) => return answer,
+        };
         let decide = |stored: Option<&Stored>| match stored {
             Some(_) => Err(Refusal::Exists),
+            None if SYSTEM_KINDS.contains(&checked.name.as_str()) => Err(Refusal::Exists),
             None => Ok(Some(checked.text.clone())),
         };
-        let created = if request.flag("dryRun") { 200 } else { 201 };
-        self.change(request, "create", created, &checked, decide).await
+        let first = SYSTEM_KINDS.contains(&checked.kind.as_str()).then(|| AdminError::SystemKind(checked.kind.clone()));
+        let plan = Plan { action: "create", created: 201, checked: &checked };
+        self.change(call, plan, first, decide).await
     }
 
-    pub(super) async fn update(&self, name: &str, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
-        let checked = self.check(request, |spec| match spec.name() == name {
-            false => Err(AdminError::Mismatch(format!("the path names {name}, the spec {}", spec.name()))),
-            true => Ok(()),
-        })?;
-        let decide = |stored: Option<&Stored>| {
-            let old = self.owned(name, stored.ok_or(Refusal::NotFound)?)?;
-            match old {
-                Some(kind) if kind != checked.kind => {
-                    Err(Refusal::Conflict(format!("{name} is a {kind} and cannot become a {}", checked.kind)))
-                }
-                _ => Ok(Some(checked.text.clone())),
-            }
+    pub(super) async fn update(&self, name: &str, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        let checked = match self.read(call, "update") {
+            Ok(checked) => checked,
+            Err(answer) => return answer,
         };
-        self.change(request, "update", 200, &checked, decide).await
+        let told = || AdminError::Conflict(format!("the path names {name}, the spec {}", checked.name));
+        let first = (checked.name != name).then(told);
+        let plan = Plan { action: "update", created: 200, checked: &checked };
+        self.change(call, plan, first, |stored| self.replaces(&checked, stored, false)).await
     }
 
-    pub(super) async fn delete(&self, name: &str, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
-        if SYSTEM_KINDS.contains(&name) {
-            return Err(AdminError::Mismatch(format!("{name} runs by itself and cannot be deleted")));
+    /// Brings a former version back, as a new one.
+    pub(super) async fn rollback(&self, name: &str, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        let asked = call.request.parameter("version").unwrap_or_default();
+        let (version, text) = self.kept(name, &asked).await?;
+        if text.is_empty() {
+            return Err(AdminError::Conflict(format!("version {} of {name} is its deletion", version.version)));
         }
+        let checked = Checked::of_text(self, &text)?;
+        let plan = Plan { action: "rollback", created: 200, checked: &checked };
+        self.change(call, plan, None, |stored| self.replaces(&checked, stored, true)).await
+    }
+
+    pub(super) async fn delete(&self, name: &str, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        let system = || AdminError::Conflict(format!("{name} runs by itself and cannot be deleted"));
+        let first = SYSTEM_KINDS.contains(&name).then(system);
         let decide = |stored: Option<&Stored>| {
             self.owned(name, stored.ok_or(Refusal::NotFound)?)?;
             Ok(None)
         };
-        let gone =
-            Checked { kind: String::new(), name: name.to_owned(), text: Bytes::new(), bytes: 0, warnings: Vec::new() };
-        self.change(request, "delete", 200, &gone, decide).await
+        let plan = Plan { action: "delete", created: 200, checked: &Checked::gone(name) };
+        self.change(call, plan, first, decide).await
     }
 
-    pub(super) async fn delete_all(&self, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
-        if !request.flag("all") || request.flag("dryRun") {
+    pub(super) async fn delete_all(&self, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        if !call.request.flag("all") {
             return Ok(AdminResponse::empty(200));
         }
+        if call.dry() {
+            let told = json!({"dryRun": true, "action": "delete all", "problems": [], "warnings": []});
+            return Ok(AdminResponse::value(&told, call.request.wants_yaml()));
+        }
+        let subject = Subject { object: "*", kind: "" };
         let changed = self.store.delete_all().await;
-        let version = changed.map_err(|error| AdminError::Change { name: String::new(), error })?;
-        tracing::info!(peer = request.peer, action = "delete all", version, "configuration changed");
-        Ok(AdminResponse::empty(200).with(VERSION_HEADER, version.to_string()))
+        let changed = changed.map_err(|error| AdminError::Change { name: String::new(), error });
+        let answer = changed.map(|changed| {
+            call.changed(subject, changed);
+            AdminResponse::empty(200).with(VERSION_HEADER, changed.version.to_string())
+        });
+        call.audited(subject, answer)
     }
 
     pub(super) async fn get(
@@ -93,15 +105,36 @@ impl Admin {
         yaml: bool,
     ) -> Result<AdminResponse, AdminError> {
         let (version, stored) = self.store.get(name).await.map_err(AdminError::Store)?;
-        let elsewhere = request.parameter("namespace").is_some_and(|namespace| !matches!(&*namespace, "" | "default"));
+        let system = || SYSTEM_KINDS.contains(&name).then(|| Bytes::from(system_spec(name).to_string()));
+        let text = stored.map(|stored| stored.text).or_else(system).filter(|_| in_default(request));
         let missing = || AdminError::Change { name: name.to_owned(), error: ChangeError::Refused(Refusal::NotFound) };
-        let stored = stored.filter(|_| !elsewhere).ok_or_else(missing)?;
-        let bytes = if yaml { self.yaml(&stored.text)? } else { stored.text };
+        Ok(self.spec(text.ok_or_else(missing)?, yaml)?.with(VERSION_HEADER, version.to_string()))
+    }
+
+    /// Metadata and defaults of a kind, for somebody to begin with.
+    pub(super) fn template(&self, kind: &str, name: &str) -> Result<AdminResponse, AdminError> {
+        let kinds = self.kinds();
+        let known = kinds.iter().find(|known| {
+            let aliases = resource(known).map_or(&[][..], |resource| resource.aliases);
+            known.eq_ignore_ascii_case(kind) || aliases.iter().any(|alias| alias.eq_ignore_ascii_case(kind))
+        });
+        let kind = *known.ok_or_else(|| AdminError::NotFound(format!("{kind} is not a kind that this version has")))?;
+        let mut spec = json!({"name": name, "kind": kind, "version": crate::objects::DEFAULT_VERSION});
+        let system = SYSTEM_KINDS.contains(&kind);
+        let more = if system { system_template(kind) } else { self.plane.template(kind) };
+        if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
+            spec.extend(more);
+        }
+        Ok(AdminResponse::value(&spec, true))
+    }
+
+    /// One spec, as it is kept or as YAML, under a lease.
+    pub(super) fn spec(&self, text: Bytes, yaml: bool) -> Result<AdminResponse, AdminError> {
+        let bytes = if yaml { self.yaml(&text)? } else { text };
         let lease = self.budget.try_lease(Holder::Gateway, bytes.len() as u64);
         let lease = Some(lease.ok_or(AdminError::Unreadable(ReadError::NoRoom))?);
         let body = Body::Whole(Chunk { bytes, lease });
-        let content_type = Some(if yaml { YAML } else { JSON });
-        Ok(AdminResponse { status: 200, content_type, headers: vec![(VERSION_HEADER, version.to_string())], body })
+        Ok(AdminResponse { status: 200, content_type: Some(if yaml { YAML } else { JSON }), headers: Vec::new(), body })
     }
 
     fn yaml(&self, text: &[u8]) -> Result<Bytes, AdminError> {
@@ -111,31 +144,29 @@ impl Admin {
         text.map(Bytes::from).map_err(|error| AdminError::Unreadable(ReadError::Syntax(error.to_string())))
     }
 
-    /// Reads and checks the body; `first` may refuse the spec before its kind looks at it.
-    fn check(
-        &self,
-        request: &AdminRequest,
-        first: impl FnOnce(&Spec) -> Result<(), AdminError>,
-    ) -> Result<Checked, AdminError> {
-        let mut meter = Meter::new(&self.budget, READ_LIMIT);
-        let value = read_text(&request.body, request.says_json(), &mut meter).map_err(AdminError::Unreadable)?;
-        let mut spec = Spec::new(value).map_err(AdminError::Invalid)?;
-        first(&spec)?;
-        if !self.plane.kinds().contains(&spec.kind()) {
-            let told = format!("{} is not a kind that this version has", spec.kind());
-            return Err(AdminError::Invalid(vec![Problem::new("kind", told)]));
+    /// Reads the body; what cannot be read is told, as a dry run or as an error.
+    fn read(&self, call: &Call<'_>, action: &str) -> Result<Checked, Result<AdminResponse, AdminError>> {
+        Checked::read(self, call.request).map_err(|error| match call.dry() {
+            true => Ok(Checked::gone("").dry_run(action, &[error], call.request.wants_yaml())),
+            false => call.audited(Subject { object: &call.request.path, kind: "" }, Err(error)),
+        })
+    }
+
+    /// Whether a spec may take the place of what is stored; with `new` there may be nothing.
+    fn replaces(&self, checked: &Checked, stored: Option<&Stored>, new: bool) -> Result<Option<Bytes>, Refusal> {
+        let name = &checked.name;
+        let old = match stored {
+            Some(stored) => self.owned(name, stored)?,
+            None if SYSTEM_KINDS.contains(&name.as_str()) => Some(name.clone()),
+            None if new => None,
+            None => return Err(Refusal::NotFound),
+        };
+        match old {
+            Some(kind) if kind != checked.kind => {
+                Err(Refusal::Conflict(format!("{name} is a {kind} and cannot become a {}", checked.kind)))
+            }
+            _ => Ok(Some(checked.text.clone())),
         }
-        let _building = building(&meter, &self.budget).ok_or(AdminError::Unreadable(ReadError::NoRoom))?;
-        let warnings = self.plane.validate(spec.kind(), spec.body()).map_err(AdminError::Invalid)?;
-        spec.stamp(clock::wall());
-        let text = Bytes::from(spec.to_json());
-        // Aliases and merges make the stored form longer than the body was.
-        if text.len() > super::BODY_BYTES_MAX {
-            return Err(AdminError::BodyTooLarge(super::BODY_BYTES_MAX));
-        }
-        // The old one stays until the new one is built, so an update needs room for both.
-        let bytes = text.len() as u64 + OBJECT_BYTES + built_bytes(&meter, &text);
-        Ok(Checked { kind: spec.kind().to_owned(), name: spec.name().to_owned(), text, bytes, warnings })
     }
 
     /// Kind of a stored object that users may change; `None` when it cannot be read, so that it can be repaired.
@@ -155,35 +186,53 @@ impl Admin {
         }
     }
 
+    /// Makes the change, or tells what it would come to. `first` is what is wrong before the spec itself.
     async fn change(
         &self,
-        request: &AdminRequest,
-        action: &'static str,
-        status: u16,
-        checked: &Checked,
+        call: &Call<'_>,
+        plan: Plan<'_>,
+        first: Option<AdminError>,
         mut decide: impl FnMut(Option<&Stored>) -> Result<Option<Bytes>, Refusal> + Send,
     ) -> Result<AdminResponse, AdminError> {
-        let name = || checked.name.clone();
-        let removes = checked.text.is_empty();
-        let room = if removes { None } else { self.objects.reserve(checked.bytes, self.limit.0) };
-        if !removes && room.is_none() {
+        let checked = plan.checked;
+        let subject = Subject { object: &checked.name, kind: &checked.kind };
+        if call.dry() {
+            let (version, stored) = self.store.get(&checked.name).await.map_err(AdminError::Store)?;
+            let name = checked.name.clone();
+            let refused = decide(stored.as_ref()).err();
+            let refused = refused.map(|refusal| AdminError::Change { name, error: ChangeError::Refused(refusal) });
+            let full = !checked.removes() && self.objects.reserve(checked.bytes, self.limit.0).is_none();
+            let full = full.then_some(AdminError::ConfigurationFull(self.limit));
+            let refusals: Vec<_> = [first, checked.invalid(), refused, full].into_iter().flatten().collect();
+            let answer = checked.dry_run(plan.action, &refusals, call.request.wants_yaml());
+            return Ok(answer.with(VERSION_HEADER, version.to_string()));
+        }
+        let answer = match first.or_else(|| checked.invalid()) {
+            Some(error) => Err(error),
+            None => self.write(call, &plan, decide).await,
+        };
+        call.audited(subject, answer)
+    }
+
+    async fn write(
+        &self,
+        call: &Call<'_>,
+        plan: &Plan<'_>,
+        decide: impl FnMut(Option<&Stored>) -> Result<Option<Bytes>, Refusal> + Send,
+    ) -> Result<AdminResponse, AdminError> {
+        let checked = plan.checked;
+        let room = if checked.removes() { None } else { self.objects.reserve(checked.bytes, self.limit.0) };
+        if !checked.removes() && room.is_none() {
             return Err(AdminError::ConfigurationFull(self.limit));
         }
-        let version = if request.flag("dryRun") {
-            let (version, stored) = self.store.get(&checked.name).await.map_err(AdminError::Store)?;
-            let decided = decide(stored.as_ref()).map(|_| version);
-            decided.map_err(|refusal| AdminError::Change { name: name(), error: ChangeError::Refused(refusal) })?
-        } else {
-            let changed = self.store.change(&checked.name, decide).await;
-            let version = changed.map_err(|error| AdminError::Change { name: name(), error })?;
-            if let Some(room) = room {
-                room.written(version);
-            }
-            let (peer, name, kind) = (&request.peer, &checked.name, &checked.kind);
-            tracing::info!(peer, action, name, kind, version, "configuration changed");
-            version
-        };
-        let answer = AdminResponse::empty(status).with(VERSION_HEADER, version.to_string());
+        let author = Author { who: &call.who, action: plan.action, kind: &checked.kind };
+        let changed = self.store.change(&checked.name, author, decide).await;
+        let changed = changed.map_err(|error| AdminError::Change { name: checked.name.clone(), error })?;
+        if let Some(room) = room {
+            room.written(changed.version);
+        }
+        call.changed(Subject { object: &checked.name, kind: &checked.kind }, changed);
+        let answer = AdminResponse::empty(plan.created).with(VERSION_HEADER, changed.version.to_string());
         let warnings = checked.warnings.iter().take(WARNINGS_MAX);
         Ok(warnings.fold(answer, |answer, warning| answer.with("Warning", warning_value(warning))))
     }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 /// Largest body: a spec is one value in the store, whose requests end at 1.5 MiB.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// What the API looks at. Headers that are absent are empty.
-#[derive(Debug, Clone, Default)]
+/// What the API looks at. Headers that are absent are empty. It has no `Debug`: it holds secrets.
+#[derive(Clone, Default)]
 pub struct AdminRequest {
     pub method: String,
     /// As it stands in the request line, without the query.
@@ -18,6 +18,10 @@ pub struct AdminRequest {
     pub accept: String,
     pub origin: String,
     pub host: String,
+    /// A secret.
+    pub authorization: String,
+    /// Whether the connection has a client certificate that was verified.
+    pub certificate: bool,
     /// At most [`BODY_BYTES_MAX`]; whoever reads it holds a lease for it.
     pub body: Bytes,
     /// Address of the client, for the audit log.

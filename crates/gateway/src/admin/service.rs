@@ -1,19 +1,22 @@
 //! Routes to answers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
-use serde_json::{Map, Value, json};
-use tidegate_base::{Budget, ByteSize, clock};
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+use tidegate_base::{Budget, ByteSize};
 
 use super::{
     AdminRequest, AdminResponse,
-    answer::TEXT,
+    access::Access,
+    audit::Call,
     error::AdminError,
-    list::List,
+    list::{List, What},
+    members::Node,
     request::BODY_BYTES_MAX,
-    route::{APIS, NoRoute, Route, route},
+    route::{ENTRIES, NoRoute, Route, route},
 };
-use crate::objects::{Handle, ObjectStatus, Plane, SYSTEM_KINDS, Store};
+use crate::objects::{Handle, OBJECTS_PREFIX, Plane, SYSTEM_KINDS, Store};
 
 /// Reports of the process that the API only passes on. Each is made when it is asked for.
 pub trait Reports: Send + Sync + 'static {
@@ -21,6 +24,18 @@ pub trait Reports: Send + Sync + 'static {
     fn metrics(&self) -> AdminResponse;
     /// The account of memory, as JSON.
     fn memory(&self) -> AdminResponse;
+    /// The last `tail` lines of the log, all of them for `None`, and with `follow` those that come. `None`: there is no file.
+    fn logs(&self, _tail: Option<u64>, _follow: bool) -> Option<AdminResponse> {
+        None
+    }
+    /// `debug` or `info`; `None` when the log cannot tell.
+    fn level(&self) -> Option<&'static str> {
+        None
+    }
+    /// Has the log say more, or less; `false` when it cannot.
+    fn set_debug(&self, _debug: bool) -> bool {
+        false
+    }
 }
 
 /// The admin API of one node. Handles any number of requests at a time.
@@ -30,10 +45,20 @@ pub struct Admin {
     pub(super) objects: Handle,
     pub(super) budget: Budget,
     pub(super) limit: ByteSize,
-    member: String,
-    reports: Arc<dyn Reports>,
+    pub(super) node: Node,
+    pub(super) reports: Arc<dyn Reports>,
+    access: Access,
     local: bool,
 }
+
+pub(super) const VERSION_HEADER: &str = "X-Config-Version";
+/// Methods and headers that pages of allowed origins may use, and how long they may remember that, in seconds.
+const CORS: [(&str, &str); 4] = [
+    ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"),
+    ("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type"),
+    ("Access-Control-Expose-Headers", "X-Config-Version, Warning"),
+    ("Access-Control-Max-Age", "300"),
+];
 
 impl Admin {
     /// `limit` is what the loader of this node takes for all objects, `member` the name of this node.
@@ -46,7 +71,8 @@ impl Admin {
         member: String,
         reports: Arc<dyn Reports>,
     ) -> Self {
-        Self { store, plane, objects, budget, limit, member, reports, local: false }
+        let (node, access) = (Node::named(&member), Access::open());
+        Self { store, plane, objects, budget, limit, node, reports, access, local: false }
     }
 
     /// With `local`, requests must name this machine as their host. A page of a site whose name is made to stand for the
@@ -57,23 +83,86 @@ impl Admin {
         self
     }
 
+    /// Asks every client for a credential, where `access` has some.
+    #[must_use]
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// What the list of members tells of this node.
+    #[must_use]
+    pub fn with_node(mut self, node: Node) -> Self {
+        self.node = node;
+        self
+    }
+
     /// Answers one request. Cancel safe for reads; a write that is dropped may have happened.
     pub async fn handle(&self, request: AdminRequest) -> AdminResponse {
-        self.finish(self.answer(&request).await)
-    }
-
-    pub(super) fn finish(&self, answer: Result<AdminResponse, AdminError>) -> AdminResponse {
-        let answer = answer.unwrap_or_else(|error| error.answer());
-        if answer.headers.iter().any(|(name, _)| *name == VERSION_HEADER) {
-            return answer;
+        if let Some(answer) = self.preflight(&request) {
+            return self.finish(&request, Ok(answer));
         }
-        answer.with(VERSION_HEADER, self.objects.version().to_string())
+        let answer = match self.who(&request) {
+            Ok(who) => {
+                // A bug must not take the connection with it, and clients get an answer that says so.
+                let answer = AssertUnwindSafe(self.answer(&Call { request: &request, who })).catch_unwind().await;
+                answer.unwrap_or(Err(AdminError::Panicked))
+            }
+            Err(error) => Err(error),
+        };
+        self.finish(&request, answer)
     }
 
-    async fn answer(&self, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
-        if request.is_foreign() || self.local && !request.is_for_this_machine() {
+    /// Refuses who may not ask, before the body is read.
+    pub(super) fn admit(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
+        if self.preflight(request).is_some() {
+            return Ok(());
+        }
+        self.who(request).map(drop).map_err(|error| self.finish(request, Err(error)))
+    }
+
+    fn who(&self, request: &AdminRequest) -> Result<String, AdminError> {
+        let foreign = request.is_foreign() && !self.access.allows_origin(&request.origin);
+        if foreign || self.local && !request.is_for_this_machine() {
             return Err(AdminError::Foreign);
         }
+        if route(&request.method, &request.path) == Ok(Route::Health) {
+            return Ok(String::new());
+        }
+        self.access.who(request).ok_or_else(|| AdminError::Unauthorized(self.access.challenges()))
+    }
+
+    /// What a browser asks before it sends a page's request. It never has a credential.
+    fn preflight(&self, request: &AdminRequest) -> Option<AdminResponse> {
+        let asks = request.method == "OPTIONS" && self.access.allows_origin(&request.origin);
+        (asks && route("GET", &request.path) != Err(NoRoute::Unknown)).then(|| AdminResponse::empty(200))
+    }
+
+    pub(super) fn finish(&self, request: &AdminRequest, answer: Result<AdminResponse, AdminError>) -> AdminResponse {
+        let mut answer = answer.unwrap_or_else(|error| error.answer());
+        if !answer.headers.iter().any(|(name, _)| *name == VERSION_HEADER) {
+            answer = answer.with(VERSION_HEADER, self.objects.version().to_string());
+        }
+        if !self.access.allows_origin(&request.origin) {
+            return answer;
+        }
+        answer.headers.push(("Access-Control-Allow-Origin", request.origin.clone()));
+        answer.headers.push(("Vary", "Origin".to_owned()));
+        answer.headers.extend(CORS.map(|(name, value)| (name, value.to_owned())));
+        answer
+    }
+
+    /// Every kind, sorted: those that the plane builds, and those that run by themselves.
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds = self.plane.kinds();
+        kinds.extend(SYSTEM_KINDS);
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    async fn answer(&self, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        let request = call.request;
         if request.body.len() > BODY_BYTES_MAX {
             return Err(AdminError::BodyTooLarge(BODY_BYTES_MAX));
         }
@@ -85,96 +174,122 @@ impl Admin {
         Ok(match route {
             Route::Apis => AdminResponse::value(&apis(), yaml),
             Route::Health => AdminResponse::empty(200),
-            Route::About => AdminResponse::new(200, Some(TEXT), concat!("Tidegate ", env!("CARGO_PKG_VERSION"), "\n")),
-            Route::Kinds => AdminResponse::value(&self.plane.kinds(), yaml),
-            Route::Resources => AdminResponse::value(&self.resources(), yaml),
-            Route::Filters => AdminResponse::value(&self.plane.filters(), yaml),
-            Route::ListObjects => self.list(request, yaml).await?,
-            Route::CreateObject => self.create(request).await?,
-            Route::GetObject(name) => self.get(&name, request, yaml).await?,
-            Route::PutObject(name) => self.update(&name, request).await?,
-            Route::DeleteObject(name) => self.delete(&name, request).await?,
-            Route::DeleteObjects => self.delete_all(request).await?,
-            Route::ListStatus => AdminResponse::value(&self.statuses(None), yaml),
-            Route::GetStatus(name) => {
-                let found = self.statuses(Some(&name));
-                if found.is_empty() {
-                    return Err(AdminError::Change { name, error: NOT_FOUND });
-                }
-                AdminResponse::value(&found, yaml)
-            }
+            Route::About => AdminResponse::text(concat!("Tidegate ", env!("CARGO_PKG_VERSION"), "\n")),
             Route::Metrics => self.reports.metrics(),
             Route::Memory => self.reports.memory(),
-            Route::Missing => {
-                return Err(AdminError::Missing { method: request.method.clone(), path: request.path.clone() });
+            Route::Kinds => AdminResponse::value(&self.kinds(), yaml),
+            Route::Resources => AdminResponse::value(&self.resources(), yaml),
+            Route::ListObjects => self.list(request, yaml).await?,
+            Route::CreateObject => self.create(call).await?,
+            Route::DeleteObjects => self.delete_all(call).await?,
+            Route::GetObject(name) => self.get(&name, request, yaml).await?,
+            Route::PutObject(name) => self.update(&name, call).await?,
+            Route::DeleteObject(name) => self.delete(&name, call).await?,
+            Route::Versions(name) => self.versions(&name, yaml).await?,
+            Route::Version(name, version) => self.version(&name, &version, yaml).await?,
+            Route::Rollback(name) => self.rollback(&name, call).await?,
+            Route::Template(kind, name) => self.template(&kind, &name)?,
+            Route::ListStatus => self.statuses(None, yaml)?,
+            Route::GetStatus(name) if in_default(request) => self.statuses(Some(&name), yaml)?,
+            Route::GetStatus(name) => return Err(AdminError::NotFound(format!("the object {name} does not exist"))),
+            Route::Members => self.members(yaml),
+            Route::PurgeMember(member) => self.purge(&member)?,
+            Route::Filters => AdminResponse::value(&self.plane.filters(), yaml),
+            Route::FilterDescription(kind) => AdminResponse::text(self.filter(&kind)?.description),
+            Route::FilterSchema(kind) => AdminResponse::value(&self.filter(&kind)?.schema, yaml),
+            Route::FilterResults(kind) => AdminResponse::value(&self.filter(&kind)?.results, yaml),
+            Route::ListKinds => self.list_kinds(yaml).await?,
+            Route::PostKind => self.put_kind(call, true).await?,
+            Route::PutKind => self.put_kind(call, false).await?,
+            Route::DeleteKinds => self.delete_kinds(call).await?,
+            Route::GetKind(kind) => self.get_kind(&kind, yaml).await?,
+            Route::DeleteKind(kind) => self.delete_kind(&kind, call).await?,
+            Route::ListItems(kind) => self.list_items(&kind, yaml).await?,
+            Route::PostItem(kind) => self.put_item(&kind, call, true).await?,
+            Route::PutItem(kind) => self.put_item(&kind, call, false).await?,
+            Route::Batch(kind) => self.batch(&kind, call).await?,
+            Route::DeleteItems(kind) => self.delete_items(&kind, call).await?,
+            Route::GetItem(kind, id) => self.get_item(&kind, &id, yaml).await?,
+            Route::DeleteItem(kind, id) => self.delete_item(&kind, &id, call).await?,
+            Route::Profile => AdminResponse::value(&json!({"cpuPath": "", "memoryPath": ""}), yaml),
+            Route::StartCpu => return Err(missing("there is no CPU profile: use perf on the process")),
+            Route::StartMemory => {
+                return Err(missing("there is no profile of memory: GET /debug/memory tells who holds it"));
             }
+            Route::StopProfile => AdminResponse::empty(200),
+            Route::Logs => self.logs(request)?,
+            Route::Level => {
+                let level = self.reports.level().ok_or_else(|| missing("the level of the log is not known"))?;
+                AdminResponse::text(level)
+            }
+            Route::SetLevel(level) => self.set_level(&level, call)?,
         })
     }
 
     async fn list(&self, request: &AdminRequest, yaml: bool) -> Result<AdminResponse, AdminError> {
-        let (namespace, all) = (request.parameter("namespace"), request.flag("all-namespaces"));
-        let known = |namespace: &str| matches!(namespace, "" | "default");
-        match namespace {
-            Some(_) if all => Err(AdminError::Query("namespace and all-namespaces exclude each other")),
-            Some(namespace) if !known(&namespace) => Ok(AdminResponse::value(&json!([]), yaml)),
-            _ => List::open(self.store.clone(), self.budget.clone(), yaml, all).await,
+        let all = request.flag("all-namespaces");
+        if all && request.parameter("namespace").is_some() {
+            return Err(AdminError::Query("namespace and all-namespaces exclude each other"));
         }
+        if !in_default(request) {
+            return Ok(AdminResponse::value(&json!([]), yaml));
+        }
+        let what = if all { What::Namespaces } else { What::Objects };
+        List::open(self.store.clone(), self.budget.clone(), OBJECTS_PREFIX.to_owned(), what, yaml).await
     }
 
-    /// What the objects of this node are at, under the keys that clients of the reference look for.
-    fn statuses(&self, only: Option<&str>) -> Map<String, Value> {
-        let statuses = self.objects.statuses();
-        let wanted = statuses.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
-        let now = clock::wall().as_secs();
-        wanted.map(|(name, status)| (self.status_key(name), status_value(status, now))).collect()
+    fn filter(&self, kind: &str) -> Result<crate::objects::FilterInfo, AdminError> {
+        self.plane.filter(kind).ok_or_else(|| AdminError::NotFound(format!("{kind} is not a kind of filters")))
     }
 
-    fn status_key(&self, name: &str) -> String {
-        format!("eg-traffic-default/{name}/{}", self.member)
-    }
-
-    fn resources(&self) -> Vec<BTreeMap<&'static str, Value>> {
-        let kinds = self.plane.kinds();
-        let row = |kind: &'static str| {
-            let (category, name, aliases): (_, _, &[&str]) = match kind {
-                "GlobalFilter" => ("BusinessController", "globalfilter", &["globalfilters"]),
-                "HTTPServer" => ("TrafficGate", "httpserver", &["httpservers", "hs"]),
-                "Pipeline" => ("Pipeline", "pipeline", &["pipelines", "pl"]),
-                other => {
-                    return BTreeMap::from([
-                        ("Category", json!("BusinessController")),
-                        ("Kind", json!(other)),
-                        ("Name", json!(other.to_ascii_lowercase())),
-                        ("Aliases", json!([])),
-                    ]);
-                }
-            };
-            BTreeMap::from([
-                ("Category", json!(category)),
-                ("Kind", json!(kind)),
-                ("Name", json!(name)),
-                ("Aliases", json!(aliases)),
-            ])
+    fn logs(&self, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
+        let follow = match request.parameter("follow").as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(AdminError::Failed("follow must be true or false".to_owned())),
         };
-        kinds.into_iter().filter(|kind| !SYSTEM_KINDS.contains(kind)).map(row).collect()
+        let tail = match request.parameter("tail").map(|tail| tail.parse::<i64>()) {
+            None => Some(500),
+            Some(Ok(-1)) => None,
+            Some(Ok(lines)) if lines >= 0 => Some(lines.unsigned_abs()),
+            Some(_) => return Err(AdminError::Failed("tail must be a number of lines, or -1 for all".to_owned())),
+        };
+        let none = || AdminError::Failed("the log is not written to a file of this process".to_owned());
+        self.reports.logs(tail, follow).ok_or_else(none)
+    }
+
+    fn set_level(&self, level: &str, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
+        let debug = match level {
+            "debug" => true,
+            "info" => false,
+            _ => return Err(AdminError::Query("the level must be debug or info")),
+        };
+        if !self.reports.set_debug(debug) {
+            return Err(missing("the level of the log cannot be changed while the process runs"));
+        }
+        call.done(super::audit::Subject { object: "log level", kind: level }, 0);
+        Ok(AdminResponse::text(format!("the level of the log is {level}\n")))
     }
 }
 
-pub(super) const VERSION_HEADER: &str = "X-Config-Version";
-const NOT_FOUND: crate::objects::ChangeError = crate::objects::ChangeError::Refused(crate::objects::Refusal::NotFound);
+/// Users' objects are in one namespace; no other has any yet.
+pub(super) fn in_default(request: &AdminRequest) -> bool {
+    request.parameter("namespace").is_none_or(|namespace| matches!(&*namespace, "" | "default"))
+}
 
-fn status_value(status: &ObjectStatus, now: u64) -> Value {
-    let mut told = json!({"health": status.error.as_deref().unwrap_or_default()});
-    if !status.warnings.is_empty() {
-        told["warnings"] = json!(status.warnings);
-    }
-    json!({"status": told, "timestamp": now})
+/// Whether objects of this kind stand in the namespace of the traffic.
+pub(super) fn is_traffic(kind: &str) -> bool {
+    matches!(kind, "HTTPServer" | "Pipeline")
+}
+
+fn missing(told: &str) -> AdminError {
+    AdminError::Missing(told.to_owned())
 }
 
 fn apis() -> Value {
     let mut groups: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for (group, method, path) in APIS {
-        groups.entry(group).or_default().push(json!({"path": path, "method": method}));
+    for entry in ENTRIES {
+        groups.entry(entry.group).or_default().push(json!({"path": entry.path, "method": entry.method}));
     }
     groups.into_iter().map(|(group, entries)| json!({"Group": group, "Entries": entries})).collect()
 }

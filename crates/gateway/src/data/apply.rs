@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     listener::Listener,
-    objects::{Given, ObjectStatus, Texts, Unread},
+    objects::{Given, ObjectStatus, SYSTEM_KINDS, Texts, Unread},
 };
 
 pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
@@ -107,7 +107,7 @@ impl Inner {
                         }
                     }
                     HTTP_SERVER => match read_server(&given.spec, &mut report) {
-                        Some(compiled) if lease.try_grow(compiled.regexp_bytes()) => {
+                        Some(compiled) if lease.try_grow(compiled.further_bytes()) => {
                             servers.push((name.to_owned(), compiled));
                         }
                         Some(_) => {
@@ -116,6 +116,8 @@ impl Inner {
                         }
                         None => {}
                     },
+                    // Runs by itself: there is nothing to build.
+                    kind if SYSTEM_KINDS.contains(&kind) => {}
                     kind => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
                 }
                 if report.problems.is_empty() {
@@ -131,7 +133,7 @@ impl Inner {
             }
         };
         let error = (!report.problems.is_empty()).then(|| report.problems.to_string());
-        let mut status = ObjectStatus { error, warnings: report.warnings, bytes: 0 };
+        let mut status = ObjectStatus { error, warnings: report.warnings, ..ObjectStatus::default() };
         status.shorten();
         Known { text, kind, status }
     }
@@ -147,22 +149,23 @@ impl Inner {
         let mut opening = Vec::new();
         let State { servers, pipelines, globals, .. } = state;
         let parts = Parts { pipelines, globals, log: self.log.get() };
-        for (name, compiled) in built.servers {
+        for (name, mut compiled) in built.servers {
             let Some(running) = servers.get_mut(&name) else {
                 let counted = ServerStats::default();
                 let routes = compiled.join(&parts, &counted);
                 let permits = Permits::new(routes.settings.connections_max);
                 let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
-                let server =
-                    Arc::new(Server { name: name.clone(), budget, routes, permits, stats: Mutex::default(), counted });
+                let (stats, h2c) = (Mutex::default(), self.h2c);
+                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats, counted, h2c });
                 let listener = Err("is not open yet".to_owned());
                 servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);
                 continue;
             };
             // A port that was chosen for it stays.
-            let moves = compiled.address != running.compiled.address;
+            let moves = compiled.moves_from(&running.compiled);
+            compiled.adopt(&running.compiled);
             running.compiled = compiled;
             if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
                 listener.close();

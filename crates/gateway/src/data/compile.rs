@@ -20,6 +20,7 @@ use super::{
     server::{Router, Routes, Settings, Target},
     spec::HttpServerSpec,
     stats::ServerStats,
+    tls::Offer,
 };
 use crate::router::{Ordered, Trees};
 
@@ -40,6 +41,7 @@ pub(crate) struct Compiled {
     global: String,
     format: Arc<Format>,
     regexps: usize,
+    tls: Option<Offer>,
 }
 
 /// What there is for servers to refer to.
@@ -53,6 +55,7 @@ impl Compiled {
     /// `None` when the report has problems.
     pub(crate) fn new(spec: &HttpServerSpec, report: &mut Report) -> Option<Self> {
         spec.check(report);
+        let tls = Offer::new(spec, report);
         let of_server = body_limit(spec.client_max_body_size).unwrap_or(Some(BODY_BYTES_MAX));
         let mut paths = Paths::new(spec, of_server, report);
         let ip_filter = spec.ip_filter.as_ref().map(|spec| IpFilter::new(spec, "ipFilter", &mut report.problems));
@@ -91,12 +94,25 @@ impl Compiled {
             global: spec.global_filter.clone(),
             format,
             regexps: paths.regexps,
+            tls,
         })
     }
 
-    /// What its regular expressions take, beside what the rest of it does.
-    pub(crate) const fn regexp_bytes(&self) -> u64 {
-        self.regexps as u64 * REGEXP_BYTES
+    /// What its regular expressions and keys take, beside what the rest of it does.
+    pub(crate) fn further_bytes(&self) -> u64 {
+        self.regexps as u64 * REGEXP_BYTES + self.tls.as_ref().map_or(0, Offer::bytes)
+    }
+
+    /// Whether its listener is another than that of `before`. Certificates are for new connections alone.
+    pub(crate) fn moves_from(&self, before: &Self) -> bool {
+        self.address != before.address || self.tls.is_some() != before.tls.is_some()
+    }
+
+    /// Takes over from an earlier spec what lives on.
+    pub(crate) fn adopt(&mut self, before: &Self) {
+        if let (Some(tls), Some(before)) = (&mut self.tls, &before.tls) {
+            tls.adopt(before);
+        }
     }
 
     /// Joins it with what there is of what it names.
@@ -112,6 +128,7 @@ impl Compiled {
             global: parts.globals.get(&self.global).cloned(),
             access: parts.log.map(access),
             counted: self.backends.iter().map(|name| counted.backend(name)).collect(),
+            tls: self.tls.as_ref().map(|tls| tls.server.clone()),
         }
     }
 

@@ -13,6 +13,7 @@ mod background;
 mod compile;
 mod conditions;
 mod global;
+mod metadata;
 mod paths;
 mod permits;
 mod plane;
@@ -24,11 +25,12 @@ mod stats;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod variables;
 
 pub(crate) use permits::Permit;
 pub(crate) use server::Server;
 pub(crate) use service::Worker;
 
-pub use plane::{Counters, DataPlane};
+pub use plane::{Counters, DataPlane, Options};
 pub use status::Labels;

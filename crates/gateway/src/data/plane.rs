@@ -9,26 +9,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, Lease};
 use tidegate_http::{
     conn::Presence,
     io::{Handle, SpawnError},
 };
-use tidegate_pipeline::{Deps, Pipeline, Registry, Report, Resolver};
+use tidegate_pipeline::{CustomData, Deps, METADATA, Pipeline, Registry, Report, Resolver, stored_form};
 
 use super::{
     access::{self, Writer},
     apply::{read_pipeline, read_server},
     background::Background,
     compile::Compiled,
-    global::GlobalFilter,
+    global::{GlobalFilter, GlobalFilterSpec},
+    metadata::describe,
     server::Server,
     service::sweep,
+    spec::{PipelineSpec, stored_server},
 };
 use crate::{
     listener::Listener,
-    objects::{ObjectStatus, Plane, Problem, Texts},
+    objects::{FilterInfo, ObjectStatus, Plane, Problem, Review, Texts},
 };
 
 pub(super) const HTTP_SERVER: &str = "HTTPServer";
@@ -65,6 +67,8 @@ pub(super) struct Inner {
     pub(super) at_work: Presence,
     /// Where requests are logged.
     pub(super) log: OnceLock<Arc<Writer>>,
+    /// Whether listeners speak HTTP/2 in the clear.
+    pub(super) h2c: bool,
 }
 
 #[derive(Default)]
@@ -93,10 +97,27 @@ pub(super) struct Running {
     pub(super) listener: Result<Listener, String>,
 }
 
+/// What a data plane may have besides.
+#[derive(Default)]
+pub struct Options {
+    /// Records of the store, for filters that look something up there.
+    pub custom_data: Option<Arc<dyn CustomData>>,
+    /// Listeners speak HTTP/2 in the clear to who begins with its preface, as tests and benches do. The reference has no such
+    /// thing, so no server of ours has it.
+    pub h2c: bool,
+}
+
 impl DataPlane {
     /// # Errors
     /// When an I/O thread takes no task, or the system no thread.
     pub fn new(handle: Handle, budget: Budget, registry: Registry) -> std::io::Result<Self> {
+        Self::with(handle, budget, registry, Options::default())
+    }
+
+    /// # Errors
+    /// As [`DataPlane::new`].
+    pub fn with(handle: Handle, budget: Budget, registry: Registry, options: Options) -> std::io::Result<Self> {
+        let Options { custom_data, h2c } = options;
         for thread in 0..handle.count() {
             handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
         }
@@ -104,6 +125,7 @@ impl DataPlane {
         let deps = Deps {
             resolver: Some(Arc::clone(&resolver)),
             io: Some(handle.clone()),
+            custom_data,
             ..Deps::new(budget, handle.count())
         };
         let inner = Arc::new(Inner {
@@ -113,6 +135,7 @@ impl DataPlane {
             state: Mutex::default(),
             at_work: Presence::default(),
             log: OnceLock::new(),
+            h2c,
         });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })
@@ -202,19 +225,43 @@ impl Plane for DataPlane {
         self.inner.registry.iter().map(|kind| kind.name()).collect()
     }
 
-    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
+    fn filter(&self, kind: &str) -> Option<FilterInfo> {
+        self.inner.registry.find(kind).map(describe)
+    }
+
+    fn review(&self, kind: &str, spec: &Value) -> Review {
         let mut report = Report::default();
         // Checked without the means to register anything.
-        let deps = Deps { resolver: None, io: None, ..self.inner.deps.clone() };
-        match kind {
-            HTTP_SERVER => drop(read_server(spec, &mut report)),
-            PIPELINE => drop(read_pipeline("", spec, &self.inner.registry, &deps, &mut report)),
-            GLOBAL_FILTER => drop(GlobalFilter::read("", spec, &self.inner.registry, &deps, &mut report)),
-            _ => report.problems.add("kind", format!("\"{kind}\" is not supported yet")),
-        }
+        let deps = Deps { resolver: None, io: None, custom_data: None, ..self.inner.deps.clone() };
+        let stored = match kind {
+            HTTP_SERVER => {
+                drop(read_server(spec, &mut report));
+                stored_server(spec)
+            }
+            PIPELINE => {
+                drop(read_pipeline("", spec, &self.inner.registry, &deps, &mut report));
+                stored_form::<PipelineSpec>(spec, METADATA)
+            }
+            GLOBAL_FILTER => {
+                drop(GlobalFilter::read("", spec, &self.inner.registry, &deps, &mut report));
+                stored_form::<GlobalFilterSpec>(spec, METADATA)
+            }
+            _ => {
+                report.problems.add("kind", format!("\"{kind}\" is not supported yet"));
+                Value::Null
+            }
+        };
         let problems = report.problems.iter().map(|problem| Problem::new(&problem.field, &problem.message));
-        let problems: Vec<Problem> = problems.collect();
-        if problems.is_empty() { Ok(report.warnings) } else { Err(problems) }
+        Review { problems: problems.collect(), warnings: report.warnings, stored }
+    }
+
+    fn template(&self, kind: &str) -> Value {
+        match kind {
+            HTTP_SERVER => stored_server(&json!({"port": 0})),
+            PIPELINE => json!({"filters": []}),
+            GLOBAL_FILTER => json!({"beforePipeline": {"filters": []}, "afterPipeline": {"filters": []}}),
+            _ => json!({}),
+        }
     }
 
     fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
@@ -235,6 +282,7 @@ impl State {
         let status = |name: &String, known: &Known| {
             let mut status = known.status.clone();
             status.bytes = self.leases.get(name).map_or(0, Lease::bytes);
+            status.kind.clone_from(&known.kind);
             if let Some(running) = self.servers.get(name) {
                 if let (None, Err(error)) = (&status.error, &running.listener) {
                     status.error = Some(error.clone());

@@ -8,6 +8,7 @@ use tidegate_base::Budget;
 use tidegate_http::{
     h1::{Config, Stats},
     message::Method,
+    tls,
 };
 use tidegate_pipeline::{Pipeline, stats::PerThread};
 
@@ -53,6 +54,8 @@ pub(crate) struct Routes {
     pub(crate) access: Option<Access>,
     /// What is counted of each backend, by [`Target::number`].
     pub(super) counted: Box<[Arc<PerThread<Backend>>]>,
+    /// What new connections are encrypted with, if they are.
+    pub(crate) tls: Option<tls::Server>,
 }
 
 /// Where requests of a path go, and how they change on the way.
@@ -85,6 +88,8 @@ pub(crate) struct Server {
     /// Counters of each thread.
     pub(crate) stats: Mutex<Vec<Arc<Stats>>>,
     pub(crate) counted: ServerStats,
+    /// Whether clients may begin with HTTP/2 in the clear.
+    pub(crate) h2c: bool,
 }
 
 impl Server {

@@ -2,10 +2,12 @@
 
 mod rules;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidegate_pipeline::{Deps, FlowNode, GoDuration, Parts, Pipeline, Registry, Report};
+use tidegate_pipeline::{Deps, FlowNode, GoDuration, METADATA, Parts, Pipeline, Registry, Report, stored_form};
 
 pub use rules::{HostSpec, PathSpec, RuleSpec};
 
@@ -54,7 +56,7 @@ pub struct HttpServerSpec {
     /// The rules, in order.
     #[serde(default)]
     pub rules: Vec<RuleSpec>,
-    /// TLS. Not supported yet.
+    /// Whether clients speak TLS. Needs a certificate.
     #[serde(default)]
     pub https: bool,
     /// HTTP/3. Not supported yet.
@@ -63,19 +65,22 @@ pub struct HttpServerSpec {
     /// Certificates by ACME. Not supported yet.
     #[serde(default)]
     pub auto_cert: bool,
-    /// Client certificates. Not supported yet.
+    /// Authorities of clients, PEM in base64: each client must have a certificate of one of them.
     #[serde(default)]
     pub ca_cert_base64: Option<String>,
-    /// First pair of a certificate and its key. Not supported yet.
+    /// A certificate with its chain, PEM in base64. It is shown to clients that ask for no host that another one is for.
     #[serde(default)]
     pub cert_base64: Option<String>,
+    /// Key of `certBase64`, PEM in base64.
     #[serde(default)]
     pub key_base64: Option<String>,
-    /// Certificates by name. Not supported yet.
+    /// More certificates by a name of your choice, PEM as it is or in base64. The host that a client asks for decides which one
+    /// it gets.
     #[serde(default)]
-    pub certs: Map<String, Value>,
+    pub certs: BTreeMap<String, String>,
+    /// Keys of `certs`, by the same names.
     #[serde(default)]
-    pub keys: Map<String, Value>,
+    pub keys: BTreeMap<String, String>,
     /// Clients that are let in; the others get a 403.
     #[serde(default)]
     pub ip_filter: Option<IpFilterSpec>,
@@ -116,6 +121,20 @@ const fn default_connections() -> u32 {
     10_240
 }
 
+/// The spec of a server as it is kept, which has these two keys whatever was given.
+pub(super) fn stored_server(spec: &Value) -> Value {
+    let mut stored = stored_form::<HttpServerSpec>(spec, METADATA);
+    if let Value::Object(map) = &mut stored {
+        let told =
+            |key: &str| spec.as_object().is_some_and(|spec| spec.keys().any(|own| own.eq_ignore_ascii_case(key)));
+        if !told("keepAliveTimeout") {
+            map.insert("keepAliveTimeout".to_owned(), "60s".into());
+        }
+        map.entry("https").or_insert(Value::Bool(false));
+    }
+    stored
+}
+
 impl HttpServerSpec {
     pub(super) fn is_tree(&self) -> bool {
         self.router_kind == RADIX_TREE
@@ -132,20 +151,10 @@ impl HttpServerSpec {
             report.warn("cacheSize", "has no effect: look-ups need no cache");
         }
         let problems = &mut report.problems;
-        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        for (field, given) in [
-            ("https", self.https),
-            ("http3", self.http3),
-            ("autoCert", self.auto_cert),
-            ("caCertBase64", given(&self.ca_cert_base64)),
-            ("certBase64", given(&self.cert_base64)),
-            ("keyBase64", given(&self.key_base64)),
-            ("certs", !self.certs.is_empty()),
-            ("keys", !self.keys.is_empty()),
-            ("tracing", self.tracing.is_some()),
-        ] {
+        for (field, given) in [("http3", self.http3), ("tracing", self.tracing.is_some())] {
             problems.require(!given, field, NOT_YET);
         }
+        problems.require(!self.auto_cert, "autoCert", "unimplemented: there is no AutoCertManager yet");
         let known = matches!(self.router_kind.as_str(), "" | ORDERED | RADIX_TREE);
         problems.require(known, "routerKind", "must be Ordered or RadixTree");
         problems.require(self.max_connections > 0, "maxConnections", "must be at least 1");

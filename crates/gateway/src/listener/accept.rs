@@ -8,10 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tidegate_http::{
-    conn::Present,
-    h1::{Shared, serve},
-};
+use tidegate_http::{conn::Present, h1::serve, multiplex::serve_h2, tls};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -71,8 +68,7 @@ async fn accept(listener: &TcpListener, worker: &Rc<Worker>, connections: &mut J
             // Beyond the limit the connection waits, and those behind it in the system's queue.
             permit = worker.server.permits.acquire(), if waiting.is_some() => {
                 if let Some((stream, peer)) = waiting.take() {
-                    let (_, shared) = worker.current();
-                    connections.spawn_local(connection(stream, peer, Rc::clone(worker), shared, permit));
+                    connections.spawn_local(connection(stream, peer, Rc::clone(worker), permit));
                 }
                 continue;
             }
@@ -92,14 +88,34 @@ async fn accept(listener: &TcpListener, worker: &Rc<Worker>, connections: &mut J
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: std::net::SocketAddr,
-    worker: Rc<Worker>,
-    shared: Rc<Shared>,
-    _permit: Permit,
-) {
-    serve(stream, BytesMut::new(), Some(peer), worker, shared).await;
+async fn connection(stream: TcpStream, peer: std::net::SocketAddr, worker: Rc<Worker>, _permit: Permit) {
+    let (held, shared) = worker.current();
+    let tls = held.routes.tls.clone();
+    drop(held);
+    let peer = Some(peer);
+    let Some(tls) = tls else {
+        return match worker.server.h2c && begins_with_preface(&stream).await {
+            // In a box of its own: a task is as large as its largest state.
+            true => Box::pin(serve_h2(stream, BytesMut::new(), peer, worker, shared, None)).await,
+            false => serve(stream, BytesMut::new(), peer, worker, shared).await,
+        };
+    };
+    // Boxed, so that a connection that is made does not hold the room of its handshake.
+    let accepting = Box::pin(tls::accept(stream, &tls, &worker.server.budget, shared.config().holder));
+    match accepting.await {
+        Ok(stream) if stream.info().alpn == Some(b"h2") => {
+            let details = stream.details();
+            Box::pin(serve_h2(stream, BytesMut::new(), peer, worker, shared, Some(details))).await;
+        }
+        Ok(stream) => serve(stream, BytesMut::new(), peer, worker, shared).await,
+        Err(error) => tracing::debug!(server = worker.server.name, %error, "a TLS handshake failed"),
+    }
+}
+
+/// Whether the first bytes are those of HTTP/2 (RFC 9113, 3.4). They stay unread.
+async fn begins_with_preface(stream: &TcpStream) -> bool {
+    let mut first = [0; 4];
+    matches!(stream.peek(&mut first).await, Ok(4) if &first == b"PRI ")
 }
 
 /// Panics of handlers are answered and counted where they happen: this one is our own.

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     Handle, Plane, Store, VERSION_KEY, cache,
-    store::{Page, name_of, version_of},
+    store::{OBJECTS_PREFIX, Page, name_of, ops::number_of},
     tree::{Texts, Tree, TreeError},
 };
 
@@ -196,7 +196,9 @@ impl Loader {
 
     /// Applies what the watch tells until it ends.
     async fn follow(&mut self) -> Lost {
-        let (key, range_end) = KeyRange::prefix("/config/").into_request();
+        // From the objects to the version, without the versions before, which stand in front of both.
+        let watched = KeyRange::Span(OBJECTS_PREFIX.into(), format!("{VERSION_KEY}\0").into());
+        let (key, range_end) = watched.into_request();
         let start_revision = self.revision + 1;
         let request = WatchCreateRequest { key, range_end, start_revision, ..WatchCreateRequest::default() };
         let mut stream = match self.watch.watch(request).await {
@@ -244,7 +246,7 @@ impl Loader {
                 let text = (!deleted).then(|| bytes::Bytes::copy_from_slice(&pair.value));
                 changed |= self.tree.set(name, text)?;
             } else if *pair.key == *VERSION_KEY.as_bytes() {
-                self.version = version_of(Some(pair).filter(|_| !deleted));
+                self.version = number_of(Some(pair).filter(|_| !deleted));
                 changed = true;
             }
             self.revision = self.revision.max(pair.mod_revision);
@@ -290,7 +292,7 @@ impl Loader {
         self.started = true;
         let objects = self.tree.texts().len();
         tracing::info!(version = self.version, objects, "configuration applied");
-        self.handle.applied(self.version, self.tree.bytes(), statuses);
+        self.handle.applied(self.version, self.tree.bytes(), self.tree.texts().clone(), statuses);
     }
 }
 

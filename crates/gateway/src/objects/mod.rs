@@ -1,7 +1,7 @@
 //! Objects: what they are, how they are kept in the store, and how a node follows them.
 //!
 //! ```text
-//!   admin ──► Store::change ──► Txn [version and object unchanged?] put object, put version + 1
+//!   admin ──► Store::change ──► Txn [version and object unchanged?] put object, its history, version + 1
 //!                                  │
 //!   store:  /config/version        │ watch from the revision of the list + 1
 //!           /config/objects/NAME ──┘
@@ -22,16 +22,22 @@ mod read;
 mod spec;
 mod status;
 mod store;
+mod system;
 mod tree;
 
 pub use given::{Given, Unread};
 pub(crate) use given::{building, built_bytes};
 pub use loader::{Config, Loader};
-pub use plane::{ObjectStatus, Plane, Problem};
+pub use plane::{FilterInfo, ObjectStatus, Plane, Problem, Review};
 pub use read::{Meter, ReadError, read_json, read_text};
-pub use spec::{DEFAULT_OWNER, SYSTEM_KINDS, Spec};
+pub use spec::{DEFAULT_OWNER, DEFAULT_VERSION, Spec};
 pub use status::{Handle, Reservation};
-pub use store::{ChangeError, Listed, OBJECTS_PREFIX, Page, Refusal, Store, Stored, VERSION_KEY};
+pub(crate) use store::ops;
+pub use store::{
+    Author, ChangeError, Changed, HISTORY_BYTES_MAX, Listed, OBJECTS_PREFIX, Page, Refusal, Store, Stored, VERSION_KEY,
+    VERSIONS_MAX, Version,
+};
+pub use system::{Resource, SYSTEM_KINDS, resource, system_review, system_spec, system_template};
 pub(crate) use tree::OBJECT_BYTES;
 pub use tree::Texts;
 

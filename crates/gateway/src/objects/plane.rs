@@ -36,6 +36,9 @@ const WARNINGS_MAX: usize = 16;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectStatus {
+    /// Kind of the object; empty where its spec cannot be read.
+    #[serde(skip)]
+    pub kind: String,
     /// Why the newest spec does not run; the one before it still does, if there was one.
     pub error: Option<String>,
     /// What was accepted and has no effect, such as unknown keys.
@@ -59,6 +62,24 @@ impl ObjectStatus {
     }
 }
 
+/// What checking a spec found: all of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Review {
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<String>,
+    /// The spec as it is kept, defaults included; it means something only where there are no problems.
+    pub stored: Value,
+}
+
+/// What tools ask about a kind of filters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterInfo {
+    pub description: String,
+    /// JSON schema of its settings, metadata included, without references.
+    pub schema: Value,
+    pub results: Vec<&'static str>,
+}
+
 /// Builds and runs objects.
 pub trait Plane: Send + Sync + 'static {
     /// Kinds that it can build, sorted.
@@ -67,11 +88,27 @@ pub trait Plane: Send + Sync + 'static {
     /// Kinds of filters that pipelines may use, sorted.
     fn filters(&self) -> Vec<&'static str>;
 
-    /// Checks one spec of a kind it knows, and returns warnings. Builds nothing, so it may run on any thread.
+    /// What a kind of filters is; `None` for one that it does not have.
+    fn filter(&self, _kind: &str) -> Option<FilterInfo> {
+        None
+    }
+
+    /// Checks one spec of a kind it knows. Builds nothing, so it may run on any thread.
+    fn review(&self, kind: &str, spec: &Value) -> Review;
+
+    /// A spec of this kind to begin with, without its metadata.
+    fn template(&self, _kind: &str) -> Value {
+        Value::Object(serde_json::Map::new())
+    }
+
+    /// As [`Plane::review`], for those who want warnings or problems.
     ///
     /// # Errors
     /// Every problem at once.
-    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>>;
+    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
+        let Review { problems, warnings, .. } = self.review(kind, spec);
+        if problems.is_empty() { Ok(warnings) } else { Err(problems) }
+    }
 
     /// Makes `texts` what runs: reads ([`Given`](super::Given)) and builds whole what is new or differs, one after another,
     /// swaps it, stops what is gone. An object that fails to build leaves its predecessor running. Returns the status of every object. Blocks

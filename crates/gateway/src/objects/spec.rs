@@ -10,12 +10,8 @@ use super::Problem;
 /// Owner of what users made. Objects of another owner change with that owner only.
 pub const DEFAULT_OWNER: &str = "user-api";
 
-/// Kinds that run by themselves, under their own name; nobody makes or removes them.
-pub const SYSTEM_KINDS: [&str; 4] =
-    ["RawConfigTrafficController", "ServiceRegistry", "StatusSyncController", "TrafficController"];
-
-const OWNER_LABEL: &str = "easegress/owner";
-const DEFAULT_VERSION: &str = "easegress.megaease.com/v2";
+pub(super) const OWNER_LABEL: &str = "easegress/owner";
+pub const DEFAULT_VERSION: &str = "easegress.megaease.com/v2";
 /// Metadata, in the order in which it is stored.
 const METADATA: [&str; 5] = ["name", "kind", "version", "labels", "createdAt"];
 /// In characters. Source: the format `urlname` of Easegress.
@@ -73,6 +69,13 @@ impl Spec {
 
     pub const fn body(&self) -> &Value {
         &self.body
+    }
+
+    /// Takes the form in which the spec is kept, and the metadata as it was.
+    pub fn set_body(&mut self, body: Value) {
+        if body.is_object() {
+            self.body = body;
+        }
     }
 
     pub fn into_parts(self) -> (String, String, Value) {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::ObjectStatus;
+use super::{ObjectStatus, Texts};
 
 pub(super) type Statuses = BTreeMap<String, ObjectStatus>;
 
@@ -26,6 +26,8 @@ struct Shared {
 #[derive(Default)]
 struct Told {
     statuses: Arc<Statuses>,
+    /// The texts that these are about: the bytes are those that the loader pays for.
+    texts: Arc<Texts>,
     problem: Option<Arc<str>>,
     /// The store holds more than the node takes.
     full: bool,
@@ -70,6 +72,11 @@ impl Handle {
         self.told(|told| Arc::clone(&told.statuses))
     }
 
+    /// Status of each object that this node knows, and the text that it is about.
+    pub fn objects(&self) -> (Arc<BTreeMap<String, ObjectStatus>>, Arc<Texts>) {
+        self.told(|told| (Arc::clone(&told.statuses), Arc::clone(&told.texts)))
+    }
+
     /// Why this node does not follow the store at the moment.
     pub fn problem(&self) -> Option<Arc<str>> {
         self.told(|told| told.problem.clone())
@@ -85,13 +92,14 @@ impl Handle {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn applied(&self, version: u64, bytes: u64, mut statuses: Statuses) {
+    pub(super) fn applied(&self, version: u64, bytes: u64, texts: Texts, mut statuses: Statuses) {
         for status in statuses.values_mut() {
             status.shorten();
         }
         let bytes = bytes + statuses.values().map(|status| status.bytes).sum::<u64>();
         self.told(|told| {
             told.statuses = Arc::new(statuses);
+            told.texts = Arc::new(texts);
             told.reserved.retain(|_, (of, _)| of.is_none_or(|of| of > version));
             self.0.version.store(version, Ordering::Relaxed);
             self.0.bytes.store(bytes, Ordering::Relaxed);
@@ -137,10 +145,10 @@ mod tests {
         drop(a);
         let a = handle.reserve(60, 100).unwrap();
         b.written(5);
-        handle.applied(4, 0, Statuses::new());
+        handle.applied(4, 0, Texts::new(), Statuses::new());
         assert!(handle.reserve(1, 100).is_none());
         let status = ObjectStatus { bytes: 30, ..ObjectStatus::default() };
-        handle.applied(5, 10, [("b".to_owned(), status)].into());
+        handle.applied(5, 10, Texts::new(), [("b".to_owned(), status)].into());
         assert_eq!(handle.bytes(), 40);
         drop(handle.reserve(0, 100).expect("what is applied is counted once"));
         a.written(5);

@@ -26,8 +26,8 @@ impl Plane for Recorder {
     fn filters(&self) -> Vec<&'static str> {
         Vec::new()
     }
-    fn validate(&self, _: &str, _: &Value) -> Result<Vec<String>, Vec<Problem>> {
-        Ok(Vec::new())
+    fn review(&self, _: &str, spec: &Value) -> Review {
+        Review { stored: spec.clone(), ..Review::default() }
     }
     fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
         let (mut statuses, mut objects) = (BTreeMap::new(), BTreeMap::new());
@@ -49,6 +49,10 @@ impl Plane for Recorder {
         statuses
     }
 }
+
+const AUTHOR: Author<'static> = Author { who: "test", action: "update", kind: "K" };
+
+type Decide<'a> = &'a mut (dyn FnMut(Option<&Stored>) -> Result<Option<bytes::Bytes>, Refusal> + Send);
 
 struct World {
     store: MapStore,
@@ -234,11 +238,13 @@ async fn changes_are_guarded_by_version_and_object() {
     let world = World::new(None);
     let store = Store::new(Arc::new(world.store.clone()));
     let put = |text: &'static str| move |_: Option<&Stored>| Ok(Some(text.into()));
-    assert_eq!(store.change("a", put("1")).await, Ok(1));
+    let change =
+        async |name: &str, decide: Decide<'_>| store.change(name, AUTHOR, decide).await.map(|changed| changed.version);
+    assert_eq!(change("a", &mut put("1")).await, Ok(1));
     // Somebody else raises the version between our read and our write: tried again, nothing lost.
     let before = world.store.txns();
     world.store.write(VERSION_KEY, "9");
-    assert_eq!(store.change("a", put("2")).await, Ok(10));
+    assert_eq!(change("a", &mut put("2")).await, Ok(10));
     assert_eq!(world.store.txns(), before + 2);
     let only_new = |stored: Option<&Stored>| match stored {
         Some(_) => Err(Refusal::Exists),
@@ -246,21 +252,21 @@ async fn changes_are_guarded_by_version_and_object() {
     };
     let intruder = || world.store.intrude("/config/objects/b", "theirs");
     let mut reads = 0;
-    let decided = store.change("b", |stored| {
+    let mut decide = |stored: Option<&Stored>| {
         reads += 1;
         if reads == 1 {
             intruder();
         }
         only_new(stored)
-    });
-    assert_eq!(decided.await, Err(ChangeError::Refused(Refusal::Exists)));
+    };
+    assert_eq!(change("b", &mut decide).await, Err(ChangeError::Refused(Refusal::Exists)));
     assert_eq!((reads, world.store.value("/config/objects/b").unwrap()), (2, "theirs".into()));
-    assert_eq!(store.change("a", |_| Ok(None)).await, Ok(11));
+    assert_eq!(change("a", &mut |_| Ok(None)).await, Ok(11));
     assert_eq!(store.get("a").await, Ok((11, None)));
-    assert_eq!(store.delete_all().await, Ok(12));
+    assert_eq!(store.delete_all().await.map(|changed| changed.version), Ok(12));
     assert_eq!(world.store.value("/config/objects/b"), None);
     world.store.set_down(Some(Error::NoLeader));
-    assert_eq!(store.change("a", put("3")).await, Err(ChangeError::Store(Error::NoLeader)));
+    assert_eq!(change("a", &mut put("3")).await, Err(ChangeError::Store(Error::NoLeader)));
 }
 
 #[tokio::test]
@@ -270,10 +276,10 @@ async fn writers_of_one_node_wait_for_each_other() {
     let before = world.store.txns();
     let writes = (0..100).map(|n| {
         let store = store.clone();
-        async move { store.change(&format!("o{n}"), |_| Ok(Some("1".into()))).await }
+        async move { store.change(&format!("o{n}"), AUTHOR, |_| Ok(Some("1".into()))).await }
     });
     let versions = futures_util::future::join_all(writes).await;
-    let mut versions: Vec<u64> = versions.into_iter().map(Result::unwrap).collect();
+    let mut versions: Vec<u64> = versions.into_iter().map(|changed| changed.unwrap().version).collect();
     versions.sort_unstable();
     assert!(versions.into_iter().eq(1..=100));
     assert_eq!(world.store.txns(), before + 200, "none was in vain");

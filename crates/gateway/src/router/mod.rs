@@ -7,19 +7,31 @@ mod ordered;
 mod path;
 mod pattern;
 mod radix;
-mod regexp;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use regex::bytes::Regex;
 use tidegate_http::message::Method;
+use tidegate_pipeline::regexp;
 
 pub(crate) use ordered::Ordered;
 pub(crate) use path::{decode, encode};
 pub(crate) use pattern::Pattern;
-pub(crate) use regexp::{compile, compile_host};
 pub(crate) use tree::Trees;
+
+/// Most bytes of one compiled expression, and of what the engine caches of it for a thread.
+const EXPRESSION_BYTES_MAX: usize = 256 << 10;
+
+/// An expression on paths, queries and headers.
+pub(crate) fn compile(text: &str) -> Result<Regex, String> {
+    regexp::compile(text, EXPRESSION_BYTES_MAX)
+}
+
+/// An expression on hosts.
+pub(crate) fn compile_host(text: &str) -> Result<Regex, String> {
+    regexp::compile_any_case(text, EXPRESSION_BYTES_MAX)
+}
 
 /// A rule: hosts and the paths below them.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 
-use super::regexp;
+use super::compile;
 
 /// Name of what a `*` at the end stands for.
 const WILDCARD: &str = "EG_WILDCARD";
@@ -86,7 +86,7 @@ impl Pattern {
             None => Part::Param,
             Some(text) => {
                 // Alone first: `a)(b` must not become good by what is put around it.
-                let whole = regexp::compile(text).and_then(|_| regexp::compile(&format!("^(?:{text})$")));
+                let whole = compile(text).and_then(|_| compile(&format!("^(?:{text})$")));
                 Part::Regexp(whole.map_err(|error| format!("{{{name}}} {error}"))?)
             }
         });

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::{Address, Listener, Peer, capacity::ACCEPTED_BYTES, net::Shared};
+use crate::tls;
 
 /// Connections on their way to one thread, each with its lease.
 pub(super) const ACCEPTED_WAITING_MAX: usize = 256;
@@ -24,6 +25,7 @@ pub(super) struct Accepted {
     pub(super) peer: Peer,
     pub(super) id: u64,
     pub(super) lease: Lease,
+    pub(super) tls: Option<tls::Server>,
 }
 
 enum Source {
@@ -58,6 +60,7 @@ pub(super) async fn accept(net: Arc<Shared>, listener: Listener, workers: Vec<mp
         Ok(source) => source,
         Err(error) => return tracing::error!(%error, address = %listener.address(), "a listener cannot be watched"),
     };
+    let tls = listener.tls();
     let mut drain = std::pin::pin!(net.drain.started());
     loop {
         let accepted = tokio::select! {
@@ -67,7 +70,8 @@ pub(super) async fn accept(net: Arc<Shared>, listener: Listener, workers: Vec<mp
         };
         match accepted {
             Ok((socket, peer)) => {
-                if !deal(&net, &workers, socket, peer) {
+                let tls = tls.as_ref().map(|tls| tls.current());
+                if !deal(&net, &workers, socket, peer, tls) {
                     net.refused.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -87,7 +91,13 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 /// Hands a connection to the thread with the least load. `false` when it was closed instead.
-fn deal(net: &Shared, workers: &[mpsc::Sender<Accepted>], socket: Socket, peer: Peer) -> bool {
+fn deal(
+    net: &Shared,
+    workers: &[mpsc::Sender<Accepted>],
+    socket: Socket,
+    peer: Peer,
+    tls: Option<tls::Server>,
+) -> bool {
     let Some(lease) = net.budget.try_lease(Holder::Connections, ACCEPTED_BYTES) else { return false };
     let loads = net.threads.iter().map(|thread| thread.load.load(Ordering::Relaxed));
     let Some(((_, thread), worker)) = loads.zip(&net.threads).zip(workers).min_by_key(|((load, _), _)| *load) else {
@@ -95,7 +105,7 @@ fn deal(net: &Shared, workers: &[mpsc::Sender<Accepted>], socket: Socket, peer: 
     };
     let id = net.next_connection.fetch_add(1, Ordering::Relaxed);
     thread.load.fetch_add(1, Ordering::Relaxed); // at once, so that a burst is spread
-    let sent = worker.try_send(Accepted { socket, peer, id, lease }).is_ok();
+    let sent = worker.try_send(Accepted { socket, peer, id, lease, tls }).is_ok();
     if !sent {
         thread.load.fetch_sub(1, Ordering::Relaxed);
     }

@@ -3,11 +3,13 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     os::unix::{fs::FileTypeExt, net::UnixStream},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::keep_alive;
+use crate::tls;
 
 /// Connections that the kernel keeps until we accept them; it cuts this to its own limit.
 const BACKLOG: i32 = 1024;
@@ -43,6 +45,7 @@ impl fmt::Display for Address {
 pub struct Listener {
     pub(super) socket: Socket,
     address: Address,
+    tls: Option<Arc<tls::Handle>>,
 }
 
 impl Listener {
@@ -90,9 +93,21 @@ impl Listener {
 
     fn listen(socket: Socket, address: Address) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let listener = Self { socket, address };
+        let listener = Self { socket, address, tls: None };
         listener.socket.listen(BACKLOG)?;
         Ok(listener)
+    }
+
+    /// Has connections over TCP speak TLS, with what `tls` holds when they come. A unix socket is this machine's, and stays as
+    /// it is.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Arc<tls::Handle>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub(super) fn tls(&self) -> Option<Arc<tls::Handle>> {
+        self.tls.clone()
     }
 
     /// With the port that was chosen.

@@ -11,6 +11,8 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use crate::tls::TlsStream;
+
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -43,6 +45,7 @@ impl fmt::Display for Peer {
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 macro_rules! each {
@@ -50,6 +53,7 @@ macro_rules! each {
         match $stream {
             Stream::Tcp($io) => $do,
             Stream::Unix($io) => $do,
+            Stream::Tls($io) => $do,
         }
     };
 }

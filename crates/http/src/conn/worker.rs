@@ -1,5 +1,6 @@
-use std::{io, pin::pin, rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
+use tidegate_base::Holder;
 use tokio::{
     net::{TcpStream, UnixStream},
     sync::mpsc,
@@ -7,6 +8,7 @@ use tokio::{
 };
 
 use super::{Local, Peer, Served, Stream, accept::Accepted, sniff};
+use crate::tls::{self, TlsError};
 
 /// Runs the connections of one listener on one thread, until the acceptor is gone and the last of them has ended, or the
 /// grace of the drain is over.
@@ -46,22 +48,34 @@ pub(super) async fn work(local: Rc<Local>, served: Served, mut accepted: mpsc::R
 
 async fn run(local: Rc<Local>, served: Served, accepted: Accepted) {
     let _open = Open::new(&local);
-    let Accepted { socket, peer, id, lease } = accepted;
-    let stream = match connect(socket, peer) {
+    let Accepted { socket, peer, id, lease, tls } = accepted;
+    // A box of its own: the handshake is over when the connection is served.
+    let stream = match Box::pin(connect(&local, socket, peer, tls)).await {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "a connection was lost before it was served"),
     };
     sniff::serve(stream, peer, id, lease, &local, served).await;
 }
 
-fn connect(socket: socket2::Socket, peer: Peer) -> io::Result<Stream> {
-    Ok(match peer {
+async fn connect(
+    local: &Local,
+    socket: socket2::Socket,
+    peer: Peer,
+    tls: Option<tls::Server>,
+) -> Result<Stream, TlsError> {
+    let stream = match peer {
         Peer::Tcp(_) => {
             socket.set_tcp_nodelay(true)?;
-            Stream::Tcp(TcpStream::from_std(socket.into())?)
+            TcpStream::from_std(socket.into())?
         }
-        Peer::Unix => Stream::Unix(UnixStream::from_std(socket.into())?),
-    })
+        Peer::Unix => return Ok(Stream::Unix(UnixStream::from_std(socket.into())?)),
+    };
+    let Some(tls) = tls else { return Ok(Stream::Tcp(stream)) };
+    tokio::select! {
+        biased;
+        () = local.drained() => Err(TlsError::Closed), // it has asked for nothing yet
+        done = tls::accept(stream, &tls, &local.net.budget, Holder::Connections) => done.map(Stream::Tls),
+    }
 }
 
 /// Counts a connection while it lives. The acceptor has counted its load already.

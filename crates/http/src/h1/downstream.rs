@@ -188,6 +188,8 @@ impl Downstream {
             return Poll::Ready(Err(BodyError::NoMemory));
         }
         match self.rx.poll_read(cx, &mut self.socket) {
+            // The body of a stream may end with it.
+            Poll::Ready(Ok(0)) if self.decoder.closed().is_ok() => Poll::Ready(Ok(())),
             Poll::Ready(Ok(0)) => {
                 self.closed = true;
                 Poll::Ready(Err(BodyError::Truncated))
@@ -195,6 +197,9 @@ impl Downstream {
             Poll::Ready(Ok(_)) => {
                 self.pause_since = None;
                 Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => {
+                Poll::Ready(Err(BodyError::NoMemory))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::Lost)),
             Poll::Pending => {
@@ -221,6 +226,12 @@ impl Downstream {
 
     /// Says `100 Continue` to a client that waits for it.
     fn poll_grant(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.expect != Expect::No
+            && let Socket::Substream(stream) = &self.socket
+        {
+            self.expect = Expect::No;
+            return Poll::Ready(stream.send_continue().map_err(|_| BodyError::Lost));
+        }
         loop {
             let done = match self.expect {
                 Expect::No => return Poll::Ready(Ok(())),
@@ -240,6 +251,9 @@ impl Downstream {
     /// Looks whether the client went away while its answer is being made. Never ready while it is there. What it sends
     /// meanwhile (pipelined requests) is read into the free part of the buffer and no further.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if let Socket::Substream(stream) = &self.socket {
+            return stream.poll_gone(cx);
+        }
         while !self.closed && self.rx.bytes.capacity() > self.rx.bytes.len() {
             match ready!(self.rx.poll_read(cx, &mut self.socket)) {
                 Ok(0) => self.closed = true,
@@ -254,6 +268,7 @@ impl Downstream {
     pub(crate) fn sleep(&mut self) {
         self.rx.release();
         self.timer.clear();
+        self.socket.rest();
         self.lease = None;
     }
 }

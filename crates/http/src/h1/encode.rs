@@ -17,6 +17,15 @@ pub(crate) enum Announce {
     Nothing,
 }
 
+impl Announce {
+    pub(crate) const fn length(self) -> Option<u64> {
+        match self {
+            Announce::Length(bytes) => Some(bytes),
+            Announce::Chunked | Announce::Nothing => None,
+        }
+    }
+}
+
 /// Writes the head of `response`.
 pub(crate) fn response(out: &mut BytesMut, response: &Response, announce: Announce, connection: Option<&str>) {
     out.reserve(256 + response.headers.raw().len());
@@ -53,6 +62,16 @@ pub(crate) fn response(out: &mut BytesMut, response: &Response, announce: Announ
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the head of an answer that makes a WebSocket of the connection.
+pub(crate) fn switching(out: &mut BytesMut, headers: &Headers) {
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+    let nominated = headers.get(Known::Connection).is_some();
+    headers.write(out, |known, name| {
+        known != Known::ContentLength && !known.is_hop_by_hop() && !(nominated && hop_by_hop(headers, known, name))
+    });
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Whether the `Connection` header of this message names the header `name`. The names that carry the message itself stay,
 /// whatever it says.
 pub(crate) fn hop_by_hop(headers: &Headers, known: Known, name: &[u8]) -> bool {
@@ -67,7 +86,8 @@ thread_local! {
     static DATE: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-fn put_date(out: &mut BytesMut) {
+/// The date of now, as an HTTP date.
+pub(crate) fn put_date(out: &mut BytesMut) {
     let now = clock::wall().as_secs();
     DATE.with_borrow_mut(|(second, text)| {
         if *second != now {

@@ -21,7 +21,10 @@ use super::{
     framing::Decoder,
     relay::{Framing, Loaded, Relay},
 };
-use crate::message::{BodyError, Headers, Length, RequestHead};
+use crate::{
+    message::{BodyError, Headers, Length, RequestHead},
+    tls::TlsInfo,
+};
 
 /// A request, and with it the connection it came on until it is answered. Cheap to move.
 pub struct Exchange {
@@ -34,6 +37,10 @@ pub(crate) struct Held(Option<Box<Inner>>);
 impl Held {
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Some(Box::new(inner)))
+    }
+
+    pub(crate) fn take(mut self) -> Option<Inner> {
+        self.0.take().map(|inner| *inner)
     }
 }
 
@@ -126,6 +133,11 @@ impl Exchange {
     /// Address of the client; none on a unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.inner.peer
+    }
+
+    /// What the handshake of the client's connection has come to; none without TLS.
+    pub fn tls(&self) -> Option<TlsInfo<'_>> {
+        self.inner.down.socket.tls()
     }
 
     /// The client's IP address in text; empty on a unix socket. Written once a connection.

@@ -24,15 +24,19 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timer;
+mod tunnel;
 
 pub(crate) use buffer::{BUFFER_MOST, Buffer};
 pub(crate) use downstream::{Downstream, Streamed};
-pub(crate) use encode::hop_by_hop;
+pub(crate) use encode::{hop_by_hop, put_date};
+pub(crate) use exchange::{Held, Inner};
 pub(crate) use framing::Decoder;
 pub(crate) use head::{Scanned, Scanner};
 pub(crate) use parse::{ResponseHead, response as parse_response};
 pub(crate) use relay::{Framing, Relay, put_decimal};
+pub(crate) use respond::UPSTREAM_PAUSE_MAX;
 pub(crate) use timer::Timer;
+pub(crate) use tunnel::{is_websocket, wants_websocket};
 #[cfg(any(test, fuzzing))]
 pub(crate) use {
     encode::{Announce, response as encode_response},
@@ -43,6 +47,7 @@ pub use exchange::Exchange;
 pub use head::{HeadError, HeadLimits};
 pub use over_conn::Http1Service;
 pub use respond::Lost;
+pub(crate) use serve::handle;
 pub use serve::{Service, serve};
 pub use shared::{Config, Drain, Shared, Stats};
 pub use simple::{Handler, Request, Simple};

@@ -36,6 +36,7 @@ impl From<Stream> for Socket {
         match stream {
             Stream::Tcp(stream) => Socket::Tcp(stream),
             Stream::Unix(stream) => Socket::Unix(stream),
+            Stream::Tls(stream) => Socket::Tls(stream),
         }
     }
 }

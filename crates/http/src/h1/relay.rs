@@ -159,7 +159,7 @@ impl Relay {
             written -= data;
             self.post = self.post.get(written..).unwrap_or_default();
         }
-        Poll::Ready(Ok(()))
+        sink.poll_flush(cx)
     }
 }
 

@@ -18,9 +18,11 @@ use super::{
     framing::Decoder,
     relay::{Framing, Loaded, Relay, put_hex},
     shared::Stats,
+    socket::Socket,
+    tunnel,
 };
 use crate::{
-    message::{Body, Known, Length, Response, Version, text},
+    message::{Body, BodyError, Known, Length, Pieces, Response, Version, text},
     upstream::Call,
 };
 
@@ -36,7 +38,7 @@ pub(crate) const DRAIN_BYTES_MAX: u64 = 64 << 10;
 const SPARE_BYTES_MAX: usize = 4 << 10;
 
 /// Longest pause in what an upstream sends, where no deadline says less.
-const UPSTREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
+pub(crate) const UPSTREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 impl Exchange {
     /// Answers the request. Once, and before [`Service::handle`](super::Service::handle) gives the exchange back; else the
@@ -50,7 +52,12 @@ impl Exchange {
         let inner = &mut *self.inner;
         debug_assert!(!inner.answered, "a request has one answer");
         inner.answered = true;
-        let sent = send(inner, response).await;
+        let mut sent = send(inner, response).await;
+        if let Socket::Substream(stream) = &inner.down.socket {
+            // A stream says itself where its answer ends, so it is never in doubt that one was cut.
+            sent = sent.and_then(|()| stream.finish().map_err(|_| Lost));
+            inner.cut = true;
+        }
         inner.keep_alive &= sent.is_ok();
         inner.cut &= sent.is_err();
         sent
@@ -58,6 +65,15 @@ impl Exchange {
 }
 
 async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
+    if response.status == 101 {
+        response.body = match response.body {
+            // Boxed, so that other requests do not hold the room of its future.
+            Body::Upstream(mut call) if call.tunnel => {
+                return Box::pin(tunnel::run(inner, response.headers, &mut call)).await;
+            }
+            other => other,
+        };
+    }
     if !(200..=599).contains(&response.status) {
         response.status = 500;
     }
@@ -86,12 +102,19 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     };
     let mut tx = std::mem::take(&mut inner.tx);
     tx.clear();
-    encode::response(&mut tx, &response, announce, connection);
+    let over_stream = matches!(inner.down.socket, Socket::Substream(_));
+    if let Socket::Substream(stream) = &inner.down.socket {
+        let length = if bodyless { Length::Known(0) } else { response.body.length() };
+        let sent = stream.send_head(&response, announce.length(), length);
+        inner.down.written += sent.map_err(|_| Lost)?;
+    } else {
+        encode::response(&mut tx, &response, announce, connection);
+    }
     let headers = std::mem::take(&mut response.headers);
     if headers.allocated() <= SPARE_BYTES_MAX {
         inner.spare = headers;
     }
-    let framing = if announce == Announce::Chunked { Framing::Chunked } else { Framing::Plain };
+    let framing = if announce == Announce::Chunked && !over_stream { Framing::Chunked } else { Framing::Plain };
     match response.body {
         Body::Upstream(mut call) => {
             let mut relay = Relay::new(tx, framing);
@@ -110,7 +133,7 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
         Body::Leased(bytes, _lease) => write_all(inner, tx, bytes).await,
         Body::Chunks(mut chunks) => {
             write_all(inner, tx, Bytes::new()).await?;
-            while let Some(chunk) = poll_fn(|cx| Body::poll_chunk(&mut chunks, cx)).await {
+            while let Some(chunk) = next_chunk(&mut inner.down, &mut chunks).await {
                 let chunk = chunk.map_err(|_| Lost)?;
                 if chunk.is_empty() {
                     continue;
@@ -131,6 +154,15 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
             write_all(inner, end, Bytes::new()).await
         }
     }
+}
+
+/// The next piece; an error as soon as the client is gone, who may have waited for a piece that does not come.
+async fn next_chunk(down: &mut Downstream, chunks: &mut Pieces) -> Option<Result<Bytes, BodyError>> {
+    poll_fn(|cx| match Body::poll_chunk(chunks, cx) {
+        Poll::Pending if down.poll_gone(cx).is_ready() => Poll::Ready(Some(Err(BodyError::Lost))),
+        polled => polled,
+    })
+    .await
 }
 
 /// Whether the connection can serve another request after this answer, as far as can be known before it.
@@ -193,7 +225,10 @@ async fn write_all(inner: &mut Inner, mut head: BytesMut, mut body: Bytes) -> Re
                 Poll::Pending => return poll_stall(cx, down, &mut stalled, None),
             }
         }
-        Poll::Ready(Ok(()))
+        match down.socket.poll_flush(cx) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| Lost)),
+            Poll::Pending => poll_stall(cx, down, &mut stalled, None),
+        }
     })
     .await;
     inner.tx = head;
@@ -243,7 +278,7 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
                     },
                 }
             }
-            if relay.pending() {
+            if relay.pending() || down.socket.is_unsent() {
                 match relay.poll_write(cx, &mut down.socket, &mut call.rx.bytes) {
                     Poll::Ready(Ok(())) => stalled = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),

@@ -113,11 +113,19 @@ async fn awake(exchange: &mut Exchange, until: Instant) -> bool {
         Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
         Poll::Pending => down.timer.poll(cx, until).map(|()| false),
     });
-    tokio::select! {
+    let awake = tokio::select! {
         biased;
         () = shared.drain.started() => false,
         readable = readable => readable,
+    };
+    if !awake {
+        poll_fn(|cx| {
+            down.socket.poll_farewell(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
+    awake
 }
 
 /// No memory for the request: a short answer that needs none.
@@ -184,7 +192,7 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> Option<(Exch
 }
 
 /// Has the service answer. A panic in it is one request's error: what it held comes back, and the connection ends with it.
-async fn handle<S: Service>(exchange: Exchange, service: &S) -> Option<Exchange> {
+pub(crate) async fn handle<S: Service>(exchange: Exchange, service: &S) -> Option<Exchange> {
     let shared = Rc::clone(&exchange.inner.down.shared);
     let mut work = pin!(service.handle(exchange));
     let handled = poll_fn(|cx| match shared.rescue.run(|| work.as_mut().poll(cx)) {
@@ -280,7 +288,8 @@ async fn linger(exchange: &mut Exchange) {
 impl Inner {
     /// Gives back what one large request made grow, but for a size that the next ones of its kind can use while memory is
     /// not short.
-    fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
+        self.down.socket.rest();
         let Some(lease) = &mut self.down.lease else { return };
         // A buffer that grew and went, with a call that was not kept, is paid for no longer.
         let grown = [&self.down.rx, &self.up_rx].map(|buffer| buffer.size().saturating_sub(BUFFER_LEAST) as u64);

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -12,11 +13,19 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use crate::{
+    multiplex::Substream,
+    tls::{TlsInfo, TlsStream},
+};
+
 /// The streams that HTTP runs over.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
+    /// A stream of an HTTP/2 connection.
+    Substream(Rc<Substream>),
 }
 
 impl From<TcpStream> for Socket {
@@ -31,12 +40,29 @@ impl From<UnixStream> for Socket {
     }
 }
 
+impl From<Box<TlsStream>> for Socket {
+    fn from(stream: Box<TlsStream>) -> Self {
+        Socket::Tls(stream)
+    }
+}
+
 impl Socket {
+    /// What its handshake has come to, where it had one.
+    pub(crate) fn tls(&self) -> Option<TlsInfo<'_>> {
+        match self {
+            Socket::Tls(stream) => Some(stream.info()),
+            Socket::Substream(stream) => stream.tls(),
+            Socket::Tcp(_) | Socket::Unix(_) => None,
+        }
+    }
+
     /// Whether a read would find bytes or the end. Asks the reactor's memory, not the system.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),
             Socket::Unix(stream) => stream.poll_read_ready(cx),
+            Socket::Tls(stream) => stream.poll_readable(cx),
+            Socket::Substream(_) => Poll::Pending,
         }
     }
 
@@ -44,20 +70,28 @@ impl Socket {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         let free = buf.capacity() - buf.len();
         debug_assert!(free > 0, "a read without room looks like the end");
+        if let Socket::Tls(stream) = self {
+            return stream.poll_read_into(cx, free, |data| buf.extend_from_slice(data));
+        }
         let mut room = (&mut *buf).limit(free);
         match self {
             Socket::Tcp(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
             Socket::Unix(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
+            Socket::Tls(_) => unreachable!("it was read above"),
+            Socket::Substream(stream) => stream.poll_read(cx, buf),
         }
     }
 
+    /// What it reports as written may still be on its way: see [`Socket::poll_flush`].
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         // One part goes by the plain call, which costs the kernel less than the gathering one.
         let written = match (self, parts) {
             (Socket::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
             (Socket::Unix(stream), [part]) => Pin::new(stream).poll_write(cx, part),
+            (Socket::Tls(stream), parts) => stream.poll_write_parts(cx, parts),
             (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Socket::Substream(stream), parts) => stream.poll_write(cx, parts),
         };
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -65,11 +99,44 @@ impl Socket {
         }
     }
 
+    /// Whether bytes that were written have not left.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self, Socket::Tls(stream) if stream.is_unsent())
+    }
+
+    /// Ready when all that was written has left.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tls(stream) => stream.poll_flush(cx),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Substream(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Gives memory back that it needs only while it is busy.
+    pub(crate) fn rest(&mut self) {
+        if let Socket::Tls(stream) = self {
+            stream.rest();
+        }
+    }
+
+    /// Tells the other side, where the protocol can, that an idle connection ends. One try.
+    pub(crate) fn poll_farewell(&mut self, cx: &mut Context<'_>) {
+        if let Socket::Tls(stream) = self
+            && let Poll::Ready(Err(error)) = stream.poll_close(cx)
+        {
+            tracing::debug!(%error, "the other side had closed an idle connection first");
+        }
+    }
+
     /// Has the close of the socket, which is to come, say that what was sent is not all. On a unix socket it cannot.
     pub(crate) fn reset(&self) {
-        if let Socket::Tcp(stream) = self
-            && let Err(error) = stream.set_zero_linger()
-        {
+        let stream = match self {
+            Socket::Tcp(stream) => stream,
+            Socket::Tls(stream) => stream.socket(),
+            Socket::Substream(stream) => return stream.reset(),
+            Socket::Unix(_) => return,
+        };
+        if let Err(error) = stream.set_zero_linger() {
             tracing::debug!(%error, "a connection that is cut ends as if it were whole");
         }
     }
@@ -79,6 +146,8 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream) => stream.poll_close(cx),
+            Socket::Substream(stream) => Poll::Ready(stream.finish()),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::{fmt, pin::Pin, task::Context, task::Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tidegate_base::Lease;
+use tidegate_base::{Budget, Holder, Lease};
 
-use crate::upstream::Call;
+use crate::upstream::{Call, Received};
 
 /// What is known of a body's length before it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,8 @@ impl BodyError {
     }
 }
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>>>>;
+/// A body in pieces. An error is the last of them.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>>>>;
 
 /// The body of a response.
 #[derive(Default)]
@@ -58,7 +59,7 @@ pub enum Body {
     Leased(Bytes, Lease),
     /// Pieces that are asked for one at a time, the next when the last has gone out. An error closes the connection, so
     /// that the client sees a body cut short and not a complete one.
-    Chunks(Chunks),
+    Chunks(Pieces),
     /// What an upstream sends, relayed without a copy.
     Upstream(Box<Call>),
 }
@@ -78,8 +79,37 @@ impl Body {
         }
     }
 
-    pub(crate) fn poll_chunk(chunks: &mut Chunks, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    /// The body in pieces, for who changes it on its way. Pieces of an upstream's are of at most 64 KiB, under a lease from
+    /// `holder` that the stream has; others are what they are.
+    ///
+    /// # Errors
+    /// The body as it was, where there is no room or the request is still being sent to the upstream that answers it.
+    pub fn into_pieces(self, budget: &Budget, holder: Holder) -> Result<Pieces, Body> {
+        match self {
+            Body::Empty => Ok(Box::pin(Whole(None, None))),
+            Body::Full(bytes) => Ok(Box::pin(Whole(Some(bytes), None))),
+            Body::Leased(bytes, lease) => Ok(Box::pin(Whole(Some(bytes), Some(lease)))),
+            Body::Chunks(pieces) => Ok(pieces),
+            Body::Upstream(call) => match Received::new(call, budget, holder) {
+                Ok(received) => Ok(Box::pin(received)),
+                Err(call) => Err(Body::Upstream(call)),
+            },
+        }
+    }
+
+    pub(crate) fn poll_chunk(chunks: &mut Pieces, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         chunks.as_mut().poll_next(cx)
+    }
+}
+
+/// One piece, and what pays for it until the stream is dropped.
+struct Whole(Option<Bytes>, #[expect(dead_code, reason = "goes with the stream")] Option<Lease>);
+
+impl Stream for Whole {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
     }
 }
 

@@ -124,6 +124,33 @@ impl Headers {
         self.bytes.extend_from_slice(head);
     }
 
+    /// Begins a list with these bytes, to which places may refer.
+    pub(crate) fn begin(&mut self, parts: &[&[u8]]) {
+        self.clear();
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+    }
+
+    /// Adds a header that was checked: a token, and a value without blanks around it.
+    pub(crate) fn push(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let name_start = self.bytes.len();
+        let value_start = name_start + name.len() + 2;
+        self.bytes.reserve(name.len() + value.len() + 4);
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.push_place((name_start, name.len()), (value_start, value.len()), known, true);
+    }
+
+    /// Each header with the number of its name, and where its value begins in [`Headers::raw`].
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Known, &[u8], &[u8], usize)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.known, self.at(entry.name), self.at(entry.value), entry.value.start as usize))
+    }
+
     pub(crate) fn raw(&self) -> &[u8] {
         &self.bytes
     }

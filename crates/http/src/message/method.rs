@@ -76,4 +76,5 @@ impl Method {
 pub enum Version {
     Http10,
     Http11,
+    Http2,
 }

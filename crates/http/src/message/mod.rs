@@ -18,7 +18,7 @@ mod request;
 mod response;
 pub(crate) mod text;
 
-pub use body::{Body, BodyError, Length};
+pub use body::{Body, BodyError, Length, Pieces};
 pub use headers::{Headers, HeadersIter};
 pub use method::{Method, Version};
 pub use name::Known;

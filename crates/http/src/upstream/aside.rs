@@ -1,8 +1,9 @@
 //! Calls of the gateway's own, without a client behind them: copies of requests and health checks.
 
-use std::rc::Rc;
+use std::{future::poll_fn, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
+use tidegate_base::clock;
 use tokio::{net::TcpStream, time::timeout_at};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     h1::Socket,
     message::{Length, RequestHead},
+    tls::{HANDSHAKE_TIMEOUT, TlsError},
 };
 
 /// Most bytes that a call holds beside its body, twice its head (once as it is, once encoded) and what it keeps of the
@@ -55,7 +57,7 @@ async fn exchange(
             None => connect(pools, out).await?,
         };
         let mut tx = BytesMut::new();
-        encode(&mut tx, head, out, Length::Known(body.len() as u64));
+        encode(&mut tx, head, out, Length::Known(body.len() as u64), false);
         let limit = out.answer_bytes_max.unwrap_or(u64::MAX);
         match talk(&mut conn.socket, tx, body.clone(), head.method, Keep::Start(keep, limit)).await {
             Ok(Told { answer, reusable }) => {
@@ -77,5 +79,10 @@ async fn connect(pools: &Rc<Pools>, out: &Outgoing<'_>) -> Result<Conn, ClientEr
     let stream = TcpStream::connect(&addresses[..]).await;
     let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
     let stream = stream.map_err(|source| ClientError::Io { action: "connect", source })?;
-    Ok(Conn { socket: Socket::Tcp(stream), paid })
+    let mut socket = pools.secure(out.endpoint, stream)?;
+    if let Socket::Tls(tls) = &mut socket {
+        let until = clock::now() + HANDSHAKE_TIMEOUT;
+        timeout_at(until.into(), poll_fn(|cx| tls.poll_handshake(cx))).await.unwrap_or(Err(TlsError::Timeout))?;
+    }
+    Ok(Conn { socket, paid })
 }

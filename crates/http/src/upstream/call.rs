@@ -27,6 +27,8 @@ pub struct Call {
     pub(crate) upload: Upload,
     /// Whether the connection may be kept once all has been sent and read.
     pub(crate) keep_alive: bool,
+    /// It is a WebSocket: no answer follows, but bytes both ways.
+    pub(crate) tunnel: bool,
     pub(crate) deadline: Option<Instant>,
     /// Most bytes of the body.
     pub(crate) limit: u64,

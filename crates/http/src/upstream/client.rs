@@ -1,11 +1,6 @@
 //! A small client for tools: one request, one connection, one whole answer.
 
-use std::{
-    future::poll_fn,
-    io::IoSlice,
-    task::{Poll, ready},
-    time::Duration,
-};
+use std::{future::poll_fn, io::IoSlice, task::ready, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{net::TcpStream, time};
@@ -14,20 +9,23 @@ use super::{endpoint::Endpoint, endpoint::EndpointError, send::encode_whole};
 use crate::{
     h1::{Decoder, HeadError, HeadLimits, Scanned, Scanner, Socket, parse_response},
     message::{BodyError, Headers, Method, RequestHead},
+    tls::{self, TlsError, TlsStream},
 };
 
 /// Asks servers for small things. Names are looked up on the calling thread: it is not for I/O threads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// From connecting to the last byte.
     pub timeout: Duration,
     /// Most bytes of an answer's body.
     pub answer_bytes_max: usize,
+    /// For servers of https, whom nobody is asked without it.
+    pub tls: Option<tls::Client>,
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), answer_bytes_max: 64 << 20 }
+        Self { timeout: Duration::from_secs(30), answer_bytes_max: 64 << 20, tls: None }
     }
 }
 
@@ -45,6 +43,10 @@ pub enum ClientError {
     Url(#[from] EndpointError),
     #[error("{action}: {source}")]
     Io { action: &'static str, source: std::io::Error },
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("the server is one of https, and there are no settings for TLS")]
+    NoTls,
     #[error("the answer is malformed: {0}")]
     Head(#[from] HeadError),
     #[error("the answer's body: {0}")]
@@ -64,7 +66,7 @@ pub(super) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ClientE
 }
 
 impl Client {
-    /// `base` is `http://HOST[:PORT][/PATH]`; `target`, with a `/` in front, is added to it and may have a query.
+    /// `base` is `http://HOST[:PORT][/PATH]`, or the same with `https`; `target`, with a `/` in front, is added to it and may have a query.
     ///
     /// # Errors
     /// [`ClientError`]. An answer with an error's status is an answer.
@@ -113,12 +115,21 @@ impl Client {
     ) -> Result<(Socket, BytesMut), ClientError> {
         let addresses = endpoint.addresses();
         let stream = TcpStream::connect(&addresses[..]).await.map_err(io("connect"))?;
+        let socket = match endpoint.tls_name() {
+            None => Socket::Tcp(stream),
+            Some(name) => {
+                let tls = self.tls.as_ref().ok_or(ClientError::NoTls)?;
+                let mut stream = TlsStream::client(stream, tls, name.clone(), None)?;
+                poll_fn(|cx| stream.poll_handshake(cx)).await?;
+                Socket::Tls(stream)
+            }
+        };
         let mut tx = BytesMut::new();
         encode_whole(&mut tx, head, endpoint, body);
         // One connection a question: the server need not keep it. The option goes in front of the empty line.
         tx.truncate(tx.len() - 2);
         tx.extend_from_slice(b"Connection: close\r\n\r\n");
-        Ok((Socket::Tcp(stream), tx))
+        Ok((socket, tx))
     }
 }
 
@@ -204,7 +215,7 @@ pub(super) async fn write(socket: &mut Socket, mut head: BytesMut, mut body: Byt
             head.advance(first);
             body.advance(written - first);
         }
-        Poll::Ready(Ok(()))
+        socket.poll_flush(cx)
     })
     .await
 }

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use rustls::pki_types::ServerName;
+
 /// A server's URL, and the addresses its name stands for.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -17,6 +19,8 @@ pub struct Endpoint {
     /// Path of the URL, put before each request's path as it is; without a `/` alone.
     base: String,
     literal: bool,
+    /// What the server's certificate must be for; `None`: there is no TLS.
+    tls_name: Option<ServerName<'static>>,
     addresses: Arc<Addresses>,
 }
 
@@ -32,25 +36,23 @@ pub struct Addresses {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    #[error("\"{0}\" is no URL of a server: write http://HOST:PORT")]
+    #[error("\"{0}\" is no URL of a server: write http://HOST:PORT or https://HOST:PORT")]
     Malformed(String),
-    #[error("https to servers is not supported yet")]
-    Https,
 }
 
 impl Endpoint {
-    /// Reads `http://HOST[:PORT][/PATH]`. Does not look the name up.
+    /// Reads `http://HOST[:PORT][/PATH]`, or the same with `https`. Does not look the name up.
     ///
     /// # Errors
     /// [`EndpointError`].
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
         let wrong = || EndpointError::Malformed(url.to_owned());
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(EndpointError::Https),
+        let (secure, usual_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (false, 80),
+            "https" => (true, 443),
             _ => return Err(wrong()),
-        }
+        };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
         let clean = path.bytes().all(|byte| byte > 0x20 && byte < 0x7f && !b"?#".contains(&byte));
@@ -61,7 +63,7 @@ impl Endpoint {
             Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
                 (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?)
             }
-            _ => (authority, 80),
+            _ => (authority, usual_port),
         };
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = bracketed.unwrap_or(host);
@@ -70,7 +72,10 @@ impl Endpoint {
         if host.is_empty() || is_v6 != bracketed.is_some() || (!is_v6 && host.contains([':', '[', ']'])) {
             return Err(wrong());
         }
+        let tls_name =
+            secure.then(|| ServerName::try_from(host.to_ascii_lowercase()).map_err(|_| wrong())).transpose()?;
         Ok(Self {
+            tls_name,
             authority: authority.to_owned(),
             base: if path == "/" { String::new() } else { path.to_owned() },
             literal: literal.is_some(),
@@ -89,6 +94,15 @@ impl Endpoint {
 
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Whether the server is asked over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.tls_name.is_some()
+    }
+
+    pub(crate) fn tls_name(&self) -> Option<&ServerName<'static>> {
+        self.tls_name.as_ref()
     }
 
     /// Whether the URL has an address and not a name.
@@ -172,6 +186,10 @@ mod tests {
         check("http://[::1]:8080/base/", "[::1]:8080", "/base/", Some("[::1]:8080"));
         check("http://[::1]", "[::1]", "", Some("[::1]:80"));
         check("http://backend.test:81/a", "backend.test:81", "/a", None);
+        check("https://[::1]/a", "[::1]", "/a", Some("[::1]:443"));
+        check("HTTPS://backend.test", "backend.test", "", None);
+        assert!(Endpoint::parse("https://backend.test").unwrap().is_secure());
+        assert!(!Endpoint::parse("http://backend.test").unwrap().is_secure());
     }
 
     #[test]
@@ -190,9 +208,9 @@ mod tests {
             "http://a/x?y",
             "http://a\r\n",
             "http://[a]:1:2",
+            "https://a..b",
         ] {
             assert!(matches!(Endpoint::parse(url), Err(EndpointError::Malformed(_))), "{url}");
         }
-        assert_eq!(Endpoint::parse("https://a").unwrap_err(), EndpointError::Https);
     }
 }

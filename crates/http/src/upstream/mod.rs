@@ -10,9 +10,10 @@ mod client;
 mod endpoint;
 mod follow;
 mod pool;
+mod received;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;
 
 pub use aside::{ASIDE_BYTES, ask};
@@ -20,4 +21,5 @@ pub use call::Call;
 pub use client::{Answer, Client, ClientError};
 pub use endpoint::{Addresses, Endpoint, EndpointError};
 pub use pool::{PoolLimits, Pools};
+pub(crate) use received::Received;
 pub use send::{Outgoing, SendError, send};

@@ -10,9 +10,13 @@ use std::{
 };
 
 use tidegate_base::{Budget, Holder, Lease, clock};
-use tokio::task::unconstrained;
+use tokio::{net::TcpStream, task::unconstrained};
 
-use crate::h1::Socket;
+use super::Endpoint;
+use crate::{
+    h1::Socket,
+    tls::{self, TlsError, TlsStream},
+};
 
 /// A connection: its entry here, in the reactor, and the kernel's least.
 const CONNECTION_BYTES: u64 = 1 << 10;
@@ -53,12 +57,28 @@ pub struct Pools {
     limits: PoolLimits,
     budget: Budget,
     holder: Holder,
+    tls: Option<tls::Client>,
 }
 
 impl Pools {
-    pub fn new(endpoints: usize, limits: PoolLimits, budget: Budget, holder: Holder) -> Rc<Self> {
+    /// `tls` is for endpoints of https, which without it have no answer.
+    pub fn new(
+        endpoints: usize,
+        limits: PoolLimits,
+        budget: Budget,
+        holder: Holder,
+        tls: Option<tls::Client>,
+    ) -> Rc<Self> {
         let kept = RefCell::new((0..endpoints).map(|_| Vec::new()).collect());
-        Rc::new(Self { kept, count: Cell::new(0), limits, budget, holder })
+        Rc::new(Self { kept, count: Cell::new(0), limits, budget, holder, tls })
+    }
+
+    /// What a new connection to `endpoint` becomes: itself, or with its handshake to be made.
+    pub(crate) fn secure(&self, endpoint: &Endpoint, stream: TcpStream) -> Result<Socket, TlsError> {
+        let Some(name) = endpoint.tls_name() else { return Ok(Socket::Tcp(stream)) };
+        let none = || TlsError::Tls(rustls::Error::General("there are no settings for it".to_owned()));
+        let tls = self.tls.as_ref().ok_or_else(none)?;
+        TlsStream::client(stream, tls, name.clone(), Some((&self.budget, self.holder))).map(Socket::Tls)
     }
 
     /// Connections kept now.
@@ -74,9 +94,9 @@ impl Pools {
     pub(crate) fn take(&self, endpoint: usize) -> Option<Conn> {
         let mut kept = self.kept.borrow_mut();
         let list = kept.get_mut(endpoint)?;
-        while let Some(entry) = list.pop() {
+        while let Some(mut entry) = list.pop() {
             self.count.set(self.count.get() - 1);
-            if is_silent(&entry.conn.socket) {
+            if is_silent(&mut entry.conn.socket) {
                 return Some(entry.conn);
             }
         }
@@ -88,13 +108,14 @@ impl Pools {
         self.budget.try_lease(self.holder, CONNECTION_BYTES)
     }
 
-    pub(crate) fn put(&self, endpoint: usize, conn: Conn) {
+    pub(crate) fn put(&self, endpoint: usize, mut conn: Conn) {
         let mut kept = self.kept.borrow_mut();
         let Some(list) = kept.get_mut(endpoint) else { return };
         let full = list.len() >= self.limits.per_endpoint_max || self.count.get() >= self.limits.total_max;
-        if full || !is_silent(&conn.socket) {
+        if full || !is_silent(&mut conn.socket) {
             return;
         }
+        conn.socket.rest();
         list.push(Kept { conn, since: clock::now() });
         self.count.set(self.count.get() + 1);
     }
@@ -103,8 +124,8 @@ impl Pools {
     pub fn sweep(&self, now: Instant) {
         for list in self.kept.borrow_mut().iter_mut() {
             let before = list.len();
-            list.retain(|entry| {
-                now.saturating_duration_since(entry.since) < self.limits.idle && is_silent(&entry.conn.socket)
+            list.retain_mut(|entry| {
+                now.saturating_duration_since(entry.since) < self.limits.idle && is_silent(&mut entry.conn.socket)
             });
             if list.is_empty() {
                 *list = Vec::new();
@@ -116,7 +137,7 @@ impl Pools {
 
 /// Nothing came on the socket, not even its end, as far as the reactor has been told. Asked without the task's budget of
 /// polls: with none left every socket would look silent.
-fn is_silent(socket: &Socket) -> bool {
+fn is_silent(socket: &mut Socket) -> bool {
     let readable = unconstrained(poll_fn(|cx| socket.poll_readable(cx)));
     pin!(readable).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
@@ -134,7 +155,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, _) = listener.accept().await.unwrap();
-            let pools = Pools::new(1, PoolLimits::default(), budget, Holder::Connections);
+            let pools = Pools::new(1, PoolLimits::default(), budget, Holder::Connections, None);
             pools.put(0, Conn { socket: Socket::Tcp(client), paid: pools.pay().unwrap() });
             assert_eq!(pools.len(), 1);
             drop(server);

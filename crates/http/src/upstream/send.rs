@@ -20,9 +20,10 @@ use super::{
 use crate::{
     h1::{
         Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner, Socket,
-        Streamed, hop_by_hop, parse_response, put_decimal,
+        Streamed, hop_by_hop, is_websocket, parse_response, put_decimal, wants_websocket,
     },
     message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
+    tls::{HANDSHAKE_TIMEOUT, TlsError},
 };
 
 /// Until a connection is made.
@@ -54,6 +55,9 @@ pub enum SendError {
     NoAddress,
     #[error("cannot connect: {0:?}")]
     Connect(std::io::ErrorKind),
+    /// The log has the reason, at the level of debugging.
+    #[error("no TLS connection could be made with the server")]
+    Tls,
     /// It closed, or reset, before an answer came.
     #[error("the server closed the connection without an answer")]
     NoAnswer,
@@ -107,12 +111,13 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
             Some(conn) => conn,
             None => {
                 let paid = pools.pay().ok_or(SendError::NoMemory)?;
-                Conn { socket: connect(out, &mut inner.down).await?, paid }
+                Conn { socket: connect(pools, out, &mut inner.down).await?, paid }
             }
         };
         let mut tx = std::mem::take(&mut inner.tx);
         tx.clear();
-        encode(&mut tx, &inner.head, out, length);
+        let websocket = length == Length::Known(0) && wants_websocket(&inner.head, &inner.down);
+        encode(&mut tx, &inner.head, out, length, websocket);
         let mut upload = if whole {
             let body = inner.buffered.as_ref().map(|(bytes, _)| bytes.clone()).unwrap_or_default();
             Upload::Whole { head: tx, body }
@@ -125,7 +130,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         rx.bytes.clear();
         let spare = std::mem::take(&mut inner.spare);
         let (method, scanner) = (inner.head.method, Scanner::default());
-        let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, spare };
+        let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, websocket, spare };
         let got = answer.head(&mut inner.down, &mut socket, &mut upload, &mut rx).await;
         match got {
             Ok((head, headers)) => {
@@ -135,14 +140,16 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                 {
                     return Err(SendError::TooLarge);
                 }
+                let tunnel = head.status == 101;
                 let call = Call {
                     socket,
                     paid,
                     rx,
                     decoder: head.decoder,
                     upload,
-                    keep_alive: head.keep_alive,
-                    deadline: out.deadline,
+                    keep_alive: head.keep_alive && !tunnel,
+                    tunnel,
+                    deadline: out.deadline.filter(|_| !tunnel),
                     limit: out.answer_bytes_max.unwrap_or(u64::MAX),
                     received: 0,
                     pools: Rc::clone(pools),
@@ -159,7 +166,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
     }
 }
 
-async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, SendError> {
+async fn connect(pools: &Pools, out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, SendError> {
     let addresses = out.endpoint.addresses();
     let (mut last, until) = (SendError::NoAddress, clock::now() + CONNECT_TIMEOUT);
     let until = out.deadline.map_or(until, |deadline| deadline.min(until));
@@ -179,7 +186,7 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
                     last = SendError::Connect(error.kind());
                     continue;
                 }
-                return Ok(Socket::Tcp(stream));
+                return handshake(pools, out, stream, down).await;
             }
             Some(Err(error)) => last = SendError::Connect(error.kind()),
             None if out.deadline.is_some_and(|deadline| deadline <= until) => return Err(SendError::Timeout),
@@ -189,7 +196,37 @@ async fn connect(out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, Se
     Err(last)
 }
 
-pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length) {
+/// Makes TLS of a connection where the endpoint wants it. The other addresses are not tried: they are the same server's.
+async fn handshake(
+    pools: &Pools,
+    out: &Outgoing<'_>,
+    stream: TcpStream,
+    down: &mut Downstream,
+) -> Result<Socket, SendError> {
+    let limit = clock::now() + HANDSHAKE_TIMEOUT;
+    let until = out.deadline.map_or(limit, |deadline| deadline.min(limit));
+    let made = match pools.secure(out.endpoint, stream) {
+        Ok(Socket::Tls(mut tls)) => {
+            let done = poll_fn(|cx| match tls.poll_handshake(cx) {
+                Poll::Ready(done) => Poll::Ready(done),
+                Poll::Pending => down.timer.poll(cx, until).map(|()| Err(TlsError::Timeout)),
+            });
+            done.await.map(|()| Socket::Tls(tls))
+        }
+        made => made,
+    };
+    made.map_err(|error| {
+        tracing::debug!(server = out.endpoint.authority(), %error, "no TLS connection with a server");
+        match error {
+            TlsError::NoMemory => SendError::NoMemory,
+            TlsError::Timeout if until < limit => SendError::Timeout,
+            _ => SendError::Tls,
+        }
+    })
+}
+
+/// `websocket`: the request's `Upgrade` goes with it.
+pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, length: Length, websocket: bool) {
     tx.reserve(128 + head.headers.raw().len() + out.endpoint.base().len());
     tx.extend_from_slice(head.method_text());
     tx.extend_from_slice(b" ");
@@ -225,6 +262,9 @@ pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, 
         }
         Length::Unknown => tx.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+    if websocket {
+        tx.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    }
     tx.extend_from_slice(b"\r\n");
 }
 
@@ -239,6 +279,8 @@ struct Waiting<'a> {
     interim: usize,
     /// Something came from the upstream.
     touched: bool,
+    /// It was asked for a WebSocket.
+    websocket: bool,
     /// A used list for the headers.
     spare: Headers,
 }
@@ -301,7 +343,8 @@ impl Waiting<'_> {
                 let head = parse_response(rx.bytes.get(start..end).unwrap_or_default(), self.method, &mut headers)?;
                 rx.bytes.advance(end);
                 match head.status {
-                    // Nobody asked for another protocol: `Upgrade` was not sent on.
+                    101 if self.websocket && is_websocket(&headers) => return Poll::Ready(Ok((head, headers))),
+                    // Nobody asked for another protocol.
                     101 => return Poll::Ready(Err(HeadError::Malformed("a protocol switch nobody asked for").into())),
                     100..=199 if self.interim < INTERIM_MAX => {
                         self.interim += 1;
@@ -328,5 +371,5 @@ impl Waiting<'_> {
 pub(crate) fn encode_whole(tx: &mut BytesMut, head: &RequestHead, endpoint: &Endpoint, body: &Bytes) {
     let out =
         Outgoing { endpoint, number: 0, host: Some(endpoint.authority()), deadline: None, answer_bytes_max: None };
-    encode(tx, head, &out, Length::Known(body.len() as u64));
+    encode(tx, head, &out, Length::Known(body.len() as u64), false);
 }

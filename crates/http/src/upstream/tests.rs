@@ -78,7 +78,7 @@ fn failures_have_names() {
 }
 
 /// Sends to one server, as often as it says; the last outcome is the answer.
-struct Forward {
+pub(crate) struct Forward {
     endpoint: Endpoint,
     pools: Rc<Pools>,
     times: usize,
@@ -93,6 +93,7 @@ impl Service for Forward {
             last = match send(&self.pools, &out, &mut exchange).await {
                 Ok(answer) => answer,
                 Err(SendError::BodyGone) => Response::text(500, "gone"),
+                Err(SendError::ClientGone) => Response::new(499),
                 Err(_) => Response::text(503, "no answer"),
             };
         }
@@ -101,11 +102,18 @@ impl Service for Forward {
     }
 }
 
+impl Forward {
+    /// And the upstream that it sends to.
+    pub(crate) async fn new(budget: &tidegate_base::Budget, times: usize) -> (Self, TcpListener) {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::parse(&format!("http://{}", upstream.local_addr().unwrap())).unwrap();
+        let pools = Pools::new(1, PoolLimits::default(), budget.clone(), Holder::Connections, None);
+        (Self { endpoint, pools, times }, upstream)
+    }
+}
+
 async fn forward(budget: &tidegate_base::Budget, times: usize) -> (TcpStream, TcpListener) {
-    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint::parse(&format!("http://{}", upstream.local_addr().unwrap())).unwrap();
-    let pools = Pools::new(1, PoolLimits::default(), budget.clone(), Holder::Connections);
-    let service = Forward { endpoint, pools, times };
+    let (service, upstream) = Forward::new(budget, times).await;
     let (address, _) = start_service(service, Config::default(), budget).await;
     let client = TcpStream::connect(address).await.unwrap();
     client.set_nodelay(true).unwrap();

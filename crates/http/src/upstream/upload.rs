@@ -70,6 +70,7 @@ impl Upload {
                     head.advance(first);
                     body.advance(written - first);
                 }
+                ready!(socket.poll_flush(cx)).map_err(|_| UploadError::Upstream)?;
             }
             Upload::Stream(relay) => loop {
                 if relay.loadable() {

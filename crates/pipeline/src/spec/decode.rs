@@ -25,16 +25,7 @@ where
 {
     let schema = schema_of::<T>();
     let before = report.problems.iter().count();
-    let mut own;
-    let value = match value {
-        Value::Object(map) if !ignored.is_empty() => {
-            own = map.clone();
-            own.retain(|key, _| !ignored.iter().any(|ignored| ignored.eq_ignore_ascii_case(key)));
-            &Value::Object(own)
-        }
-        other => other,
-    };
-    let clean = Walk { root: &schema, report }.value(value, &schema, path, 0);
+    let clean = clean(value, &schema, path, ignored, report);
     if report.problems.iter().count() > before {
         return None;
     }
@@ -45,6 +36,20 @@ where
             None
         }
     }
+}
+
+/// What of `value` the schema knows, in its words.
+pub(super) fn clean(value: &Value, schema: &Value, path: &str, ignored: &[&str], report: &mut Report) -> Value {
+    let mut own;
+    let value = match value {
+        Value::Object(map) if !ignored.is_empty() => {
+            own = map.clone();
+            own.retain(|key, _| !ignored.iter().any(|ignored| ignored.eq_ignore_ascii_case(key)));
+            &Value::Object(own)
+        }
+        other => other,
+    };
+    Walk { root: schema, report }.value(value, schema, path, 0)
 }
 
 struct Walk<'a> {

@@ -4,6 +4,7 @@ mod decode;
 mod duration;
 mod problems;
 mod schema;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ pub use decode::decode;
 pub use duration::GoDuration;
 pub use problems::{Problem, Problems, Report};
 pub use schema::schema_of;
+pub use stored::stored_form;
 
 /// Keys that every object, filter and policy may have beside its own.
 pub const METADATA: &[&str] = &["name", "kind", "version", "labels", "createdAt"];

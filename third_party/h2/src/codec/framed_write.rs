@@ -105,6 +105,11 @@ where
         }
     }
 
+    pub(crate) fn set_copy_payloads_below(&mut self, bytes: usize) {
+        self.encoder.chain_threshold = bytes;
+        self.encoder.min_buffer_capacity = bytes + frame::HEADER_LEN;
+    }
+
     /// Returns `Ready` when `send` is able to accept a frame
     ///
     /// Calling this function may result in the current contents of the buffer

@@ -108,6 +108,15 @@ impl<T, B> Codec<T, B> {
         self.inner.set_max_header_list_size(val);
     }
 
+    /// Sets below which size payloads are copied behind the frames before them.
+    pub(crate) fn set_copy_payloads_below(&mut self, bytes: usize)
+    where
+        T: AsyncWrite + Unpin,
+        B: Buf,
+    {
+        self.framed_write().set_copy_payloads_below(bytes);
+    }
+
     /// Get a reference to the inner stream.
     #[cfg(feature = "unstable")]
     pub fn get_ref(&self) -> &T {

@@ -161,7 +161,8 @@ impl HealthConfig {
             let given = base64(format!("{}:{}", self.username, self.password).as_bytes());
             head.headers.set("Authorization", format!("Basic {given}").as_bytes());
         }
-        Some((head, Endpoint::parse(&format!("http://{authority}")).ok()?))
+        let scheme = if server.is_secure() { "https" } else { "http" };
+        Some((head, Endpoint::parse(&format!("{scheme}://{authority}")).ok()?))
     }
 }
 

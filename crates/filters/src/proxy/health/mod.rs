@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
     message::RequestHead,
+    tls::Client,
     upstream::{ASIDE_BYTES, Endpoint, Outgoing, PoolLimits, Pools, ask},
 };
 use tidegate_pipeline::Deps;
@@ -39,7 +40,13 @@ pub(super) struct Health {
 
 impl Health {
     /// Starts the checks of servers at `urls`, the first at once; without I/O threads nothing is started.
-    pub(super) fn start(config: HealthConfig, urls: &[&str], deps: &Deps, random: &Random) -> Self {
+    pub(super) fn start(
+        config: HealthConfig,
+        urls: &[&str],
+        deps: &Deps,
+        random: &Random,
+        tls: Option<&Client>,
+    ) -> Self {
         let well: Arc<[AtomicBool]> = urls.iter().map(|_| AtomicBool::new(true)).collect();
         let (alive, gone) = watch::channel(());
         if let Some(io) = &deps.io {
@@ -50,9 +57,9 @@ impl Health {
                 (head, endpoint)
             };
             let asked: Vec<_> = urls.iter().map(|url| config.request(url).map(register)).collect();
-            let (budget, shared) = (deps.budget.clone(), Arc::clone(&well));
+            let (means, shared) = (Means { budget: deps.budget.clone(), tls: tls.cloned() }, Arc::clone(&well));
             let home = usize::try_from(random.next() % io.count().max(1) as u64).unwrap_or(0);
-            let started = io.spawn(home, move || run(Arc::new(config), asked, shared, budget, gone));
+            let started = io.spawn(home, move || run(Arc::new(config), asked, shared, means, gone));
             if let Err(error) = started {
                 tracing::warn!(%error, "health checks of a pool are not started");
             }
@@ -65,22 +72,29 @@ impl Health {
     }
 }
 
+/// What checks are made with.
+#[derive(Clone)]
+struct Means {
+    budget: Budget,
+    tls: Option<Client>,
+}
+
 async fn run(
     config: Arc<HealthConfig>,
     asked: Vec<Option<(RequestHead, Endpoint)>>,
     well: Arc<[AtomicBool]>,
-    budget: Budget,
+    means: Means,
     mut gone: watch::Receiver<()>,
 ) {
     let mut checks = JoinSet::new();
     for (number, asked) in asked.into_iter().enumerate() {
         let Some((head, endpoint)) = asked else { continue };
-        let (config, well, budget) = (Arc::clone(&config), Arc::clone(&well), budget.clone());
+        let (config, well, means) = (Arc::clone(&config), Arc::clone(&well), means.clone());
         checks.spawn_local(async move {
             let mut streak = Streak::default();
             loop {
                 // Without memory for it, a check tells nothing.
-                if let Some(good) = check(&config, &head, &endpoint, &budget).await
+                if let Some(good) = check(&config, &head, &endpoint, &means).await
                     && let Some(now) = streak.after(good, config.passes, config.fails)
                     && let Some(flag) = well.get(number)
                     && flag.swap(now, Ordering::Relaxed) != now
@@ -95,11 +109,12 @@ async fn run(
     gone.changed().await.ok();
 }
 
-async fn check(config: &HealthConfig, head: &RequestHead, endpoint: &Endpoint, budget: &Budget) -> Option<bool> {
+async fn check(config: &HealthConfig, head: &RequestHead, endpoint: &Endpoint, means: &Means) -> Option<bool> {
+    let Means { budget, tls } = means;
     let held = ASIDE_BYTES + 2 * (head.headers.allocated() + BODY_BYTES_MAX) as u64;
     let _lease = budget.try_lease(Holder::Gateway, held)?;
     let none = PoolLimits { per_endpoint_max: 0, total_max: 0, ..PoolLimits::default() };
-    let pools = Pools::new(0, none, budget.clone(), Holder::Gateway);
+    let pools = Pools::new(0, none, budget.clone(), Holder::Gateway, tls.clone());
     let out = Outgoing {
         endpoint,
         number: 0,

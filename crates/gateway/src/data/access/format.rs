@@ -150,6 +150,7 @@ impl Values {
             Name::Proto => match self.version {
                 Some(Version::Http10) => line.write_all(b"HTTP/1.0"),
                 Some(Version::Http11) => line.write_all(b"HTTP/1.1"),
+                Some(Version::Http2) => line.write_all(b"HTTP/2.0"),
                 None => Ok(()),
             },
             Name::StatusCode => write!(line, "{}", self.status),

@@ -112,7 +112,7 @@ fn problems_of_a_global_filter_have_their_fields() {
 
 /// A sink that can be looked into.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -126,7 +126,7 @@ impl io::Write for Sink {
 }
 
 /// The lines once there are `count`: one is written behind its answer, which the client may see first.
-fn lines_of(gateway: &Gateway, sink: &Sink, count: usize) -> Vec<String> {
+pub(super) fn lines_of(gateway: &Gateway, sink: &Sink, count: usize) -> Vec<String> {
     let until = clock::now() + WAIT;
     loop {
         gateway.plane.flush_access_log();

@@ -1,30 +1,43 @@
 //! Traffic through listener, router, pipeline and proxy, over loopback sockets.
 
+mod auth;
+mod coding;
+mod examples;
 mod filters;
 mod global;
+mod http2;
+mod keep;
 mod namespaces;
 mod proxy;
+mod redirects;
 mod reload;
 mod resilience;
 mod routes;
 mod rules;
 mod stats;
+mod tls;
 mod upstream;
+mod websocket;
 
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 use tidegate_http::io::Threads;
-use tidegate_pipeline::Registry;
+use tidegate_pipeline::{CustomData, Registry};
+use tidegate_testkit::MapStore;
 
-use super::DataPlane;
-use crate::objects::{ObjectStatus, Plane};
+use super::{DataPlane, Options};
+use crate::{
+    StoreData,
+    objects::{ObjectStatus, Plane},
+};
 
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
@@ -44,9 +57,25 @@ impl Gateway {
     }
 
     pub(crate) fn with_kinds(kinds: Registry) -> Self {
+        Self::with_data(kinds, None, false)
+    }
+
+    /// With custom data in `store`.
+    pub(crate) fn with_store(store: &MapStore) -> Self {
+        let data = StoreData::start(Arc::new(store.clone()), Arc::new(store.clone())).unwrap();
+        Self::with_data(Registry::new(tidegate_filters::KINDS), Some(Arc::new(data)), false)
+    }
+
+    /// One whose listeners speak HTTP/2 in the clear, too.
+    pub(crate) fn with_h2c() -> Self {
+        Self::with_data(Registry::new(tidegate_filters::KINDS), None, true)
+    }
+
+    fn with_data(kinds: Registry, custom_data: Option<Arc<dyn CustomData>>, h2c: bool) -> Self {
         let threads = Threads::start(2, "io").unwrap();
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        let plane = DataPlane::new(threads.handle(), budget.clone(), kinds).unwrap();
+        let options = Options { custom_data, h2c };
+        let plane = DataPlane::with(threads.handle(), budget.clone(), kinds, options).unwrap();
         Self { plane, threads: Some(threads), budget, objects: BTreeMap::new(), log_bytes: 0 }
     }
 
@@ -58,6 +87,14 @@ impl Gateway {
         gateway.set("s", "HTTPServer", server);
         gateway.apply_all();
         gateway
+    }
+
+    /// A server `s` before a pipeline `p` with these filters and this flow.
+    pub(crate) fn serve(&mut self, filters: Value, flow: Value) {
+        self.set("p", "Pipeline", json!({ "filters": filters, "flow": flow }));
+        let server = json!({"port": 0, "address": "127.0.0.1", "rules": [{"paths": [{"backend": "p"}]}]});
+        self.set("s", "HTTPServer", server);
+        self.apply_all();
     }
 
     /// As [`Gateway::with_filter`], with a Proxy to `upstream`.

@@ -186,9 +186,9 @@ fn validation_finds_every_problem_and_builds_nothing() {
     assert_eq!(
         fields("HTTPServer", server),
         [
-            "https",
             "maxConnections",
             "address",
+            "https",
             "rules[0].host",
             "rules[0].paths[0].path",
             "rules[0].paths[0].methods[0]",

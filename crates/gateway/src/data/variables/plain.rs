@@ -1,7 +1,11 @@
 //! Variables that have one name.
 
 use tidegate_base::Moment;
-use tidegate_http::message::{Known, Length, RequestHead, Version};
+use tidegate_http::{
+    h1::Exchange,
+    message::{Known, Length, RequestHead, Version},
+    tls::base64,
+};
 
 use super::Source;
 
@@ -59,12 +63,13 @@ impl Plain {
         let protocol = match head.version {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
         };
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         let client = || source.client.map(|address| address.to_string()).unwrap_or_default();
         match self {
             Self::Protocol => text(protocol),
-            Self::Scheme => text(scheme(head)),
+            Self::Scheme => text(scheme(source.exchange)),
             Self::RemoteAddr => text(&client()),
             Self::Iso8601 => text(&(Moment::new(source.wall).date_time() + "+00:00")),
             Self::Local => text(&Moment::new(source.wall).local()),
@@ -107,9 +112,11 @@ pub(crate) fn uri(head: &RequestHead) -> Vec<u8> {
 }
 
 /// Scheme of an absolute target, else what `X-Forwarded-Proto` says, else that of the listener.
-fn scheme(head: &RequestHead) -> &str {
+fn scheme(exchange: &Exchange) -> &str {
+    let head = exchange.head();
     let told = head.headers.text(Known::XForwardedProto).filter(|told| !told.is_empty());
-    head.scheme().or(told).unwrap_or("http")
+    let own = if exchange.tls().is_some() { "https" } else { "http" };
+    head.scheme().or(told).unwrap_or(own)
 }
 
 /// User of basic authentication (RFC 7617).
@@ -120,44 +127,9 @@ fn user(head: &RequestHead) -> Option<Vec<u8>> {
     Some(decoded[..colon].to_vec())
 }
 
-/// Standard alphabet, with padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let (mut out, mut bits, mut count) = (Vec::with_capacity(text.len() / 4 * 3), 0u32, 0);
-    for digit in digits.bytes() {
-        let value = ALPHABET.iter().position(|known| *known == digit)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_read_or_refused() {
-        for (text, expected) in [
-            ("dXNlcjpwYXNz", Some("user:pass")),
-            ("YTo=", Some("a:")),
-            ("YQ==", Some("a")),
-            ("", Some("")),
-            ("YQ=", None),
-            ("Y===", None),
-            ("Y Q=", None),
-        ] {
-            assert_eq!(base64(text).as_deref(), expected.map(str::as_bytes), "{text}");
-        }
-    }
 
     #[test]
     fn the_names_are_sorted_and_unique() {

@@ -3,6 +3,7 @@
 mod bodies;
 mod heads;
 mod keep_alive;
+mod websocket;
 
 use std::{future::Future, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -37,7 +38,7 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(Budget) -> F) {
 }
 
 /// Says what it was asked, and the body.
-struct Echo;
+pub(crate) struct Echo;
 
 impl Handler for Echo {
     async fn handle(&self, mut request: Request<'_>) -> Response {

@@ -5,29 +5,34 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Most bytes of a compiled expression, and of what the engine caches of it for a thread.
-const SIZE_MAX: usize = 256 << 10;
 /// Longest text of an expression.
 const TEXT_MAX: usize = 4 << 10;
 
-/// Compiles `text`, which is searched for anywhere unless it has anchors.
-pub(crate) fn compile(text: &str) -> Result<Regex, String> {
-    build(text, false)
+/// Compiles `text`, which is searched for anywhere unless it has anchors. `bytes_max`: of what is compiled, and of what the engine
+/// caches of it for a thread.
+///
+/// # Errors
+/// What is wrong with it, to be read behind its field's name.
+pub fn compile(text: &str, bytes_max: usize) -> Result<Regex, String> {
+    build(text, false, bytes_max)
 }
 
-/// As [`compile`], for hosts, which have no case.
-pub(crate) fn compile_host(text: &str) -> Result<Regex, String> {
-    build(text, true)
+/// As [`compile`], for what has no case, such as hosts.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_any_case(text: &str, bytes_max: usize) -> Result<Regex, String> {
+    build(text, true, bytes_max)
 }
 
-fn build(text: &str, any_case: bool) -> Result<Regex, String> {
+fn build(text: &str, any_case: bool, bytes_max: usize) -> Result<Regex, String> {
     if text.len() > TEXT_MAX {
         return Err(format!("is longer than {TEXT_MAX} bytes"));
     }
     let mut builder = RegexBuilder::new(&translate(text));
-    builder.case_insensitive(any_case).size_limit(SIZE_MAX).dfa_size_limit(SIZE_MAX).nest_limit(50);
+    builder.case_insensitive(any_case).size_limit(bytes_max).dfa_size_limit(bytes_max).nest_limit(50);
     builder.build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => format!("needs more than {} KiB when compiled", SIZE_MAX >> 10),
+        regex::Error::CompiledTooBig(_) => format!("needs more than {} KiB when compiled", bytes_max >> 10),
         // The last line says what is wrong; those before it draw where.
         other => {
             let told = other.to_string();
@@ -140,6 +145,8 @@ fn escape(escaped: char, inside: bool, out: &mut String) {
 mod tests {
     use super::*;
 
+    const BYTES_MAX: usize = 256 << 10;
+
     #[test]
     fn expressions_mean_what_they_mean_in_re2() {
         for (text, matching, other) in [
@@ -162,17 +169,17 @@ mod tests {
             ("(?i)^AB$", "ab", "b"),
             ("^(?P<x>a)$", "a", "b"),
         ] {
-            let regexp = compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let regexp = compile(text, BYTES_MAX).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert!(regexp.is_match(matching.as_bytes()), "{text} fits {matching}");
             assert!(!regexp.is_match(other.as_bytes()), "{text} does not fit {other}");
         }
-        assert!(compile_host("^A\\.test$").unwrap().is_match(b"a.TEST"));
+        assert!(compile_any_case("^A\\.test$", BYTES_MAX).unwrap().is_match(b"a.TEST"));
     }
 
     #[test]
     fn what_is_wrong_or_too_large_is_refused() {
         for text in ["(", "[", "a**?{", "\\", "(?=a)", "(a){1000}{1000}", "\\p{L}{1000}", &"a".repeat(TEXT_MAX + 1)] {
-            assert!(compile(text).is_err(), "{text}");
+            assert!(compile(text, BYTES_MAX).is_err(), "{text}");
         }
     }
 }

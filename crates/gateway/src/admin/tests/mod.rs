@@ -9,7 +9,13 @@ use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 use tidegate_testkit::MapStore;
 
 use super::*;
-use crate::objects::{Config, Loader, ObjectStatus, Plane, Problem, Store, Texts};
+use crate::objects::{Config, Loader, ObjectStatus, Plane, Problem, Review, SYSTEM_KINDS, Store, Texts};
+
+mod audit;
+mod custom;
+mod guarded;
+mod table;
+mod versions;
 
 /// Knows two kinds; refuses an HTTPServer without port, and warns of `colour`.
 struct Kinds;
@@ -21,17 +27,24 @@ impl Plane for Kinds {
     fn filters(&self) -> Vec<&'static str> {
         vec!["Mock", "Proxy"]
     }
-    fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
+    fn review(&self, kind: &str, spec: &Value) -> Review {
+        let mut problems = Vec::new();
         if kind == "HTTPServer" && !spec["port"].is_u64() {
-            return Err(vec![Problem::new("port", "is required"), Problem::new("", "two of \"a\" kind")]);
+            problems = vec![Problem::new("port", "is required"), Problem::new("", "two of \"a\" kind")];
         }
-        Ok(spec.get("colour").map(|_| "colour: unknown \"key\" — ignored".to_owned()).into_iter().collect())
+        let warnings = spec.get("colour").map(|_| "colour: unknown \"key\" — ignored".to_owned()).into_iter().collect();
+        Review { problems, warnings, stored: spec.clone() }
     }
     fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
         let error = |name: &str| (name == "bad").then(|| "port 1 is taken".to_owned());
         texts
             .keys()
-            .map(|name| (name.clone(), ObjectStatus { error: error(name), ..ObjectStatus::default() }))
+            .map(|name| {
+                (
+                    name.clone(),
+                    ObjectStatus { kind: "Pipeline".to_owned(), error: error(name), ..ObjectStatus::default() },
+                )
+            })
             .collect()
     }
 }
@@ -70,6 +83,7 @@ fn world() -> World {
 struct Told {
     status: u16,
     content_type: Option<&'static str>,
+    /// Of several headers of one name, the last.
     headers: BTreeMap<&'static str, String>,
     body: String,
     chunks: usize,
@@ -141,7 +155,12 @@ async fn objects_are_made_read_changed_and_removed() {
     world.check("DELETE", BASE, "", 200, "").await;
     world.check("GET", BASE, "", 200, "\"p\"").await;
     world.check("DELETE", "/apis/v2/objects?all=true", "", 200, "").await;
-    assert_eq!(world.check("GET", BASE, "", 200, "").await.body, "[]");
+    assert_eq!(names(&world.check("GET", BASE, "", 200, "").await.body), SYSTEM_KINDS);
+}
+
+fn names(list: &str) -> Vec<String> {
+    let list: Vec<Value> = serde_json::from_str(list).unwrap();
+    list.iter().map(|spec| spec["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -158,6 +177,10 @@ async fn every_refusal_has_its_status_and_text() {
     let revision = world.store.revision();
     check("POST", BASE, PIPELINE, 409, "the object p exists already").await;
     check("POST", BASE, "kind: StatusSyncController\nname: x", 409, "runs by itself").await;
+    check("POST", BASE, "kind: Pipeline\nname: TrafficController", 409, "exists already").await;
+    let bomb: String =
+        (1..10).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(","))).collect();
+    check("POST", BASE, &format!("name: x\nkind: Pipeline\na0: &a0 [1,1,1]\n{bomb}"), 400, "repetition limit").await;
     check("POST", BASE, "", 400, "an object with name and kind").await;
     check("POST", BASE, "just text", 400, "an object with name and kind").await;
     check("POST", BASE, "{\"name\": \"x\"", 400, "the body is no spec").await;
@@ -179,7 +202,18 @@ async fn every_refusal_has_its_status_and_text() {
     check("GET", "/apis/v2/objects/p?namespace=other", "", 404, "does not exist").await;
     check("GET", "/apis/v2/objects?namespace=a&all-namespaces=true", "", 400, "exclude each other").await;
     check("GET", "/apis/v2/status/objects/q", "", 404, "\"code\":404").await;
-    check("GET", "/apis/v2/status/members", "", 501, "GET /apis/v2/status/members is not implemented").await;
+    check("GET", "/apis/v2/objects/q/versions", "", 404, "no version of q is kept").await;
+    check("GET", "/apis/v2/objects/p/versions/x", "", 400, "version must be a number").await;
+    check("GET", "/apis/v2/objects/p/versions/9", "", 404, "version 9 of p is not kept").await;
+    check("POST", "/apis/v2/objects/p/rollback", "", 400, "version must be a number").await;
+    check("POST", "/apis/v2/profile/start/cpu", "", 501, "no CPU profile").await;
+    check("POST", "/apis/v2/profile/start/memory", "", 501, "GET /debug/memory").await;
+    check("GET", "/apis/v2/logs?follow=maybe", "", 500, "follow must be").await;
+    check("GET", "/apis/v2/logs?tail=-2", "", 500, "tail must be").await;
+    check("GET", "/apis/v2/logs", "", 500, "not written to a file").await;
+    check("PUT", "/apis/v2/logs/level/loud", "", 400, "debug or info").await;
+    check("DELETE", "/apis/v2/status/members/m1", "", 400, "m1 runs").await;
+    check("DELETE", "/apis/v2/status/members/m2", "", 404, "m2 does not exist").await;
     check("GET", "/apis/v2/nothing", "", 404, "404 page not found").await;
     check("PATCH", BASE, "", 405, "").await;
     assert_eq!(world.store.revision(), revision, "nothing of this was written");
@@ -213,6 +247,8 @@ async fn lists_come_in_pages_as_json_or_yaml() {
     }
     world.store.write("/config/objects/p000", "{broken");
     names.remove(0);
+    let mut names: Vec<String> = names.into_iter().chain(SYSTEM_KINDS.map(str::to_owned)).collect();
+    names.sort_unstable();
     let told = world.check("GET", BASE, "", 200, "").await;
     assert!(told.chunks > 3, "{} chunks", told.chunks);
     let list: Vec<Value> = serde_json::from_str(&told.body).unwrap();
@@ -229,21 +265,6 @@ async fn lists_come_in_pages_as_json_or_yaml() {
     let told = world.send(one).await;
     assert!(told.body.starts_with("name: p001\nkind: Pipeline\nversion: "), "{}", told.body);
     assert_eq!(world.check("GET", "/apis/v2/objects?namespace=none", "", 200, "").await.body, "[]");
-}
-
-#[tokio::test]
-async fn a_dry_run_checks_all_and_writes_nothing() {
-    let world = world();
-    let target = "/apis/v2/objects?dryRun=true";
-    world.check("POST", target, PIPELINE, 200, "").await;
-    world.check("POST", target, "name: x\nkind: HTTPServer", 400, "port").await;
-    world.check("POST", BASE, PIPELINE, 201, "").await;
-    let revision = world.store.revision();
-    world.check("POST", target, PIPELINE, 409, "exists").await;
-    world.check("PUT", "/apis/v2/objects/p?dryRun=true", PIPELINE, 200, "").await;
-    world.check("DELETE", "/apis/v2/objects/p?dryRun=true", "", 200, "").await;
-    world.check("DELETE", "/apis/v2/objects?all=true&dryRun=true", "", 200, "").await;
-    assert_eq!(world.store.revision(), revision);
 }
 
 #[tokio::test]
@@ -273,20 +294,9 @@ async fn more_configuration_than_a_node_takes_is_refused() {
     let statuses: Value = serde_json::from_str(&told.body).unwrap();
     assert_eq!(statuses["eg-traffic-default/a/m1"]["status"]["health"], "");
     assert_eq!(statuses["eg-traffic-default/bad/m1"]["status"]["health"], "port 1 is taken");
+    assert_eq!(statuses["eg-traffic-default/a/m1"]["spec"]["name"], "a");
     let told = world.send(request("GET", "/apis/v2/status/objects/a", "")).await;
     assert_eq!(serde_json::from_str::<Value>(&told.body).unwrap().as_object().unwrap().len(), 1);
     stop.send(true).unwrap();
     running.await.unwrap();
-}
-
-#[tokio::test]
-async fn what_tools_ask_first_is_answered() {
-    let world = world();
-    world.check("GET", "/apis/v2", "", 200, r#"{"Group":"about","Entries":[{"path":"/about","method":"GET"}"#).await;
-    world.check("GET", "/apis/v2/about", "", 200, "Tidegate").await;
-    world.check("GET", "/apis/v2/object-kinds", "", 200, r#"["HTTPServer","Pipeline"]"#).await;
-    world.check("GET", "/apis/v2/object-api-resources", "", 200, r#""Kind":"Pipeline","Name":"pipeline""#).await;
-    world.check("GET", "/apis/v2/metadata/objects/pipeline/filters", "", 200, r#"["Mock","Proxy"]"#).await;
-    world.check("GET", "/apis/v2/metrics", "", 200, "up 1").await;
-    world.check("GET", "/debug/memory", "", 200, "{}").await;
 }

@@ -1,0 +1,53 @@
+//! Custom data: small records of users' own kinds, kept in the store beside the objects and read by filters and tools.
+//!
+//! ```text
+//!   /custom-data-kinds/KIND   {"name", "idField", "jsonSchema"}
+//!   /custom-data/KIND/ID      the record
+//! ```
+//! Every write compares the revision of its kind, so no record slips in by a schema that is no longer the kind's.
+
+mod follow;
+mod schema;
+mod store;
+
+pub use follow::StoreData;
+pub(crate) use schema::{Schema, USE_BYTES as SCHEMA_USE_BYTES};
+pub(crate) use store::{CustomError, CustomStore, Kind, items_prefix};
+
+use serde_json::Value;
+
+/// Longest id of a record, in bytes.
+const ID_BYTES_MAX: usize = 512;
+const ID_FIELD: &str = "name";
+
+impl Kind {
+    /// Reads and checks a kind.
+    pub(crate) fn new(value: &Value) -> Result<(Self, Option<Schema>), CustomError> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (name, id_field) = (text("name"), text("idField"));
+        if !tidegate_pipeline::is_url_name(&name) {
+            return Err(CustomError::Invalid(
+                "name: must be 1 to 253 letters, digits, `-`, `_`, `.` or `~`".to_owned(),
+            ));
+        }
+        let schema = value.get("jsonSchema").filter(|schema| !schema.is_null()).cloned();
+        let compiled = schema.as_ref().map(Schema::new).transpose();
+        let compiled = compiled.map_err(|error| CustomError::Invalid(format!("jsonSchema: {error}")))?;
+        Ok((Self { name, id_field, json_schema: schema }, compiled))
+    }
+
+    fn id_field(&self) -> &str {
+        if self.id_field.is_empty() { ID_FIELD } else { &self.id_field }
+    }
+
+    /// The id of a record, where it has one.
+    pub(crate) fn id<'a>(&self, item: &'a Value) -> Result<&'a str, CustomError> {
+        let field = self.id_field();
+        match item.get(field).and_then(Value::as_str) {
+            Some(id) if !id.is_empty() && id.len() <= ID_BYTES_MAX => Ok(id),
+            _ => {
+                Err(CustomError::Invalid(format!("{field}: must be a text of 1 to {ID_BYTES_MAX} bytes: it is the id")))
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Certificates and keys out of texts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+use super::PROVIDER;
+
+/// Where a system keeps the authorities it trusts, the first that exists. Source: Go, `crypto/x509/root_linux.go`.
+const SYSTEM_ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    #[error("is neither PEM nor PEM in base64")]
+    NoText,
+    #[error("has no certificate that can be read: {0}")]
+    Certificate(String),
+    #[error("has no private key that can be read: {0}")]
+    Key(String),
+    #[error("does not belong to its certificate")]
+    Mismatch,
+    #[error("no certificates of authorities were found on this system")]
+    NoSystemRoots,
+}
+
+/// A certificate with its chain, and its key.
+#[derive(Clone)]
+pub struct Identity(pub(super) Arc<CertifiedKey>);
+
+/// Authorities that are believed.
+#[derive(Clone)]
+pub struct Roots(pub(super) Arc<RootCertStore>);
+
+impl Identity {
+    /// Reads a certificate, with what stands behind it in its chain, and its key: RSA, ECDSA or Ed25519.
+    ///
+    /// # Errors
+    /// [`PemError`]: of `cert`, or [`PemError::Key`] and [`PemError::Mismatch`] of `key`.
+    pub fn from_pem(cert: &[u8], key: &[u8]) -> Result<Self, PemError> {
+        let chain = certificates(cert)?;
+        let leaf = chain.first().ok_or_else(|| PemError::Certificate("there is none".to_owned()))?;
+        webpki::EndEntityCert::try_from(leaf).map_err(|error| PemError::Certificate(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PemError::Key(error.to_string()))?;
+        let key = PROVIDER.key_provider.load_private_key(key).map_err(|error| PemError::Key(error.to_string()))?;
+        let identity = CertifiedKey::new(chain, key);
+        identity.keys_match().map_err(|_| PemError::Mismatch)?;
+        Ok(Self(Arc::new(identity)))
+    }
+
+    /// The certificate and its chain.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.cert
+    }
+}
+
+impl Roots {
+    /// # Errors
+    /// [`PemError::Certificate`] of any of them.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, PemError> {
+        let mut store = RootCertStore::empty();
+        let found = certificates(pem)?;
+        if found.is_empty() {
+            return Err(PemError::Certificate("there is none".to_owned()));
+        }
+        for certificate in found {
+            store.add(certificate).map_err(|error| PemError::Certificate(error.to_string()))?;
+        }
+        Ok(Self(Arc::new(store)))
+    }
+
+    /// Those that this system trusts; certificates in them that cannot be read are passed over. Reads a file: not for an I/O
+    /// thread.
+    ///
+    /// # Errors
+    /// [`PemError::NoSystemRoots`].
+    pub fn of_system() -> Result<Self, PemError> {
+        let named = std::env::var_os("SSL_CERT_FILE").map(Into::into);
+        let places = named.into_iter().chain(SYSTEM_ROOTS.map(std::path::PathBuf::from));
+        let pem = places.filter_map(|place| std::fs::read(place).ok()).next().ok_or(PemError::NoSystemRoots)?;
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+        if store.is_empty() { Err(PemError::NoSystemRoots) } else { Ok(Self(Arc::new(store))) }
+    }
+}
+
+impl PartialEq for Identity {
+    /// The key belongs to its certificate: one certificate, one key.
+    fn eq(&self, other: &Self) -> bool {
+        self.chain() == other.chain()
+    }
+}
+
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("chain", &self.chain().len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roots").field("authorities", &self.0.len()).finish()
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    read.map_err(|error| PemError::Certificate(error.to_string()))
+}
+
+/// PEM as a spec has it: as it is, or in base64.
+///
+/// # Errors
+/// [`PemError::NoText`].
+pub fn text(given: &str) -> Result<Vec<u8>, PemError> {
+    if given.contains("-----BEGIN ") {
+        return Ok(given.as_bytes().to_vec());
+    }
+    // Encoders break lines; Go's decoder passes over the breaks.
+    let joined: String = given.chars().filter(|char| !char.is_ascii_whitespace()).collect();
+    base64(&joined).filter(|pem| !pem.is_empty()).ok_or(PemError::NoText)
+}
+
+/// Standard alphabet, with padding.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let (mut out, mut bits, mut count) = (Vec::with_capacity(text.len() / 4 * 3), 0u32, 0);
+    for digit in digits.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_or_refused() {
+        for (text, expected) in [
+            ("dXNlcjpwYXNz", Some("user:pass")),
+            ("YTo=", Some("a:")),
+            ("YQ==", Some("a")),
+            ("", Some("")),
+            ("YQ=", None),
+            ("Y===", None),
+            ("Y Q=", None),
+        ] {
+            assert_eq!(base64(text).as_deref(), expected.map(str::as_bytes), "{text}");
+        }
+    }
+}
