@@ -10,6 +10,7 @@ mod backend;
 mod client;
 mod compare;
 mod generate;
+mod hostile;
 mod known;
 mod plan;
 mod proxy;
