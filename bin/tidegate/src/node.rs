@@ -52,6 +52,7 @@ pub(crate) struct Node {
     pub(crate) handle: Handle<RocksEngine>,
     pub(crate) net: Net,
     pub(crate) budget: Budget,
+    pub(crate) member_id: u64,
     member: Member<RocksEngine>,
     threads: Threads,
     drain: Drain,
@@ -157,7 +158,7 @@ impl Node {
             tracing::info!(address, "serving client traffic insecurely; this is strongly discouraged!");
             tracing::info!(address, "ready to serve client requests");
         }
-        Ok(Self { handle, net, budget, member, threads, drain, signals })
+        Ok(Self { handle, net, budget, member_id, member, threads, drain, signals })
     }
 
     pub(crate) fn io(&self) -> io_threads::Handle {

@@ -101,6 +101,10 @@ impl Context {
         self.data.insert(key.into(), value);
     }
 
+    pub fn remove_data(&mut self, key: &str) {
+        self.data.remove(key);
+    }
+
     /// How often the pipelines of this request may send its body on: one that leaves more than once must be read whole.
     pub const fn sends(&self) -> usize {
         self.sends

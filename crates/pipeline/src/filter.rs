@@ -9,7 +9,10 @@ use serde_json::Value;
 use tidegate_base::Budget;
 use tidegate_http::io::Handle;
 
-use crate::{Context, CustomData, METADATA, Problems, Report, Resolver, decode, resilience::Policies, schema_of};
+use crate::{
+    Context, CustomData, METADATA, Problems, Report, Resolver, decode, resilience::Policies, schema_of,
+    stats::PoolTraffic,
+};
 
 /// How a filter ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,11 @@ pub trait Filter: Send + Sync + Sized + 'static {
     fn status(&self) -> Value {
         Value::Null
     }
+
+    /// What it counts of its pools of servers, for the metrics.
+    fn pools(&self) -> Vec<PoolTraffic> {
+        Vec::new()
+    }
 }
 
 /// A filter of some kind.
@@ -88,6 +96,7 @@ pub trait AnyFilter: Send + Sync {
     /// See [`Filter::inherit`]. A filter of another kind has nothing to give.
     fn inherit(&mut self, previous: &dyn AnyFilter);
     fn status(&self) -> Value;
+    fn pools(&self) -> Vec<PoolTraffic>;
     fn without_request(&self) -> bool;
     fn sends_body(&self) -> bool;
     fn as_any(&self) -> &dyn Any;
@@ -106,6 +115,10 @@ impl<F: Filter> AnyFilter for F {
 
     fn status(&self) -> Value {
         Filter::status(self)
+    }
+
+    fn pools(&self) -> Vec<PoolTraffic> {
+        Filter::pools(self)
     }
 
     fn without_request(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::{
     flow::{Known, name_of},
     is_url_name,
     resilience::Policies,
+    stats::PoolTraffic,
 };
 
 /// Where filters find the pipeline's own data.
@@ -107,11 +108,18 @@ impl Pipeline {
         self.filters.iter().map(|named| (named.name.to_string(), named.filter.status())).collect()
     }
 
+    /// Name and pools of each filter that has some.
+    pub fn pools(&self) -> Vec<(&str, PoolTraffic)> {
+        let of = |named: &'_ Named| named.filter.pools();
+        self.filters.iter().flat_map(|named| of(named).into_iter().map(|pool| (&*named.name, pool))).collect()
+    }
+
     /// Runs the flow. What the client gets is in the context then. `false` when it ended early: by `END`, or by a result that its
     /// `jumpIf` does not name.
     pub async fn run(&self, cx: &mut Context) -> bool {
-        if let Some(data) = &self.data {
-            cx.set_data(PIPELINE_DATA, Arc::clone(data));
+        match &self.data {
+            Some(data) => cx.set_data(PIPELINE_DATA, Arc::clone(data)),
+            None => cx.remove_data(PIPELINE_DATA),
         }
         cx.tag(&self.tag);
         let (mut at, mut first) = (0, true);

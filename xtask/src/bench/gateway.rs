@@ -1,24 +1,49 @@
-//! One request of 1 KiB through listener, router, pipeline and proxy, beside nginx: processor time per request.
+//! Requests through listener, router, pipeline and proxy, beside nginx, HAProxy, Envoy and Caddy: processor time per request.
 //!
-//! Needs `nginx`, which is the backend as well, and `wrk`.
+//! Needs `nginx`, `haproxy`, `wrk` and `h2load` (`apt-get install nginx-light haproxy wrk nghttp2-client`); Envoy and Caddy come from
+//! `cargo xtask peers gateway`. A peer that is missing is left out, with a line that says so. `docs/performance.md` has the results.
 
-mod proxies;
+mod backend;
+mod edits;
+mod fleet;
+mod h2load;
+mod handshakes;
+mod idle;
+mod load;
+mod ours;
+mod peers;
+mod pki;
+mod report;
+mod scenario;
 mod wrk;
 
-use std::time::Duration;
+use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
-use tidegate_tests::{Memory, cpu_seconds, pause, scratch};
+use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tidegate_tests::scratch;
 
+pub(crate) use self::backend::serve as serve_backend;
 use self::{
-    proxies::{Backend, Proxy, nginx, ours},
-    wrk::Wrk,
+    backend::Backend,
+    fleet::{Contender, Job, Kind, Proxy},
+    load::Load,
+    pki::Certificate,
+    report::{Row, Run},
+    scenario::Scenario,
 };
-use super::{http, median, mib, table::Table};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Scenarios, by name: all of them unless given, none with `none`.
+    #[arg(long, value_delimiter = ',', value_parser = scenario_name)]
+    scenario: Vec<String>,
+    /// What is compared; ours is always there.
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<Kind>,
+    /// Other builds of ours, as `NAME=PROGRAM`, which take turns with the rest.
+    #[arg(long, value_parser = build)]
+    build: Vec<Contender>,
     /// Rounds; figures are medians over them.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -27,96 +52,124 @@ pub(crate) struct Args {
     seconds: u64,
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// How often the pipeline is edited under load afterwards; no request may fail.
-    #[arg(long, default_value_t = 20)]
+    /// Connections of the scenarios that measure idle ones.
+    #[arg(long, default_value_t = 2000)]
+    idle_connections: usize,
+    /// How often pipelines, servers and certificates are edited under load afterwards; no request may fail.
+    #[arg(long, default_value_t = 0)]
     edits: usize,
     #[arg(long, default_value = "256MiB")]
     budget: String,
-    /// One line of JSON for each figure instead of a table.
+    /// Lines of JSON instead of tables.
     #[arg(long)]
     json: bool,
 }
 
-struct Run {
-    cpu_us: f64,
-    wrk: Wrk,
-    rss: u64,
+fn scenario_name(name: &str) -> Result<String, String> {
+    if name == "none" || scenario::find(name).is_some() {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+    Err(format!("the scenarios are {}", names.join(", ")))
+}
+
+fn build(text: &str) -> Result<Contender, String> {
+    let (name, program) = text.split_once('=').ok_or("a build is NAME=PROGRAM")?;
+    Ok(Contender { kind: Kind::Tidegate, name: name.to_owned(), build: Some(program.into()) })
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let dir = scratch()?;
-    let backend = Backend::start(&dir.path().join("backend"))?;
-    let proxies = [ours(dir.path(), &args.budget, &backend)?, nginx(&dir.path().join("nginx"), &backend)?];
-    let mut runs: [Vec<Run>; 2] = Default::default();
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    let backend = Backend::start()?;
+    let certificate = Arc::new(Certificate::new());
+    let contenders = contenders(args);
+    for scenario in scenario::ALL {
+        if !args.scenario.is_empty() && !args.scenario.iter().any(|name| name == scenario.name) {
+            continue;
+        }
+        let dir = scratch()?;
+        let job = job(dir.path(), args, &backend, &certificate);
+        compare(scenario, Job { filters: scenario.filters, ..job }, args, &contenders)
+            .with_context(|| format!("scenario {}", scenario.name))?;
+    }
+    if args.edits > 0 {
+        let dir = scratch()?;
+        let job = job(dir.path(), args, &backend, &certificate);
+        let proxy = Proxy::start(&Contender::new(Kind::Tidegate), job)?.context("ours is there")?;
+        edits::run(&proxy, job, &certificate, args.edits, args.json)?;
+    }
+    Ok(())
+}
+
+fn job<'a>(dir: &'a Path, args: &'a Args, backend: &'a Backend, certificate: &'a Certificate) -> Job<'a> {
+    Job { dir, backend, certificate, routes: 0, filters: false, budget: &args.budget }
+}
+
+/// Ours and the peers that are there.
+fn contenders(args: &Args) -> Vec<Contender> {
+    let wanted = |kind: &Kind| *kind == Kind::Tidegate || args.peers.is_empty() || args.peers.contains(kind);
+    let there = |kind: &Kind| {
+        let there = *kind == Kind::Tidegate || peers::program(*kind).is_some();
+        if !there {
+            eprintln!("{} is not installed and left out", kind.name());
+        }
+        there
+    };
+    let mut contenders: Vec<Contender> =
+        Kind::ALL.into_iter().filter(wanted).filter(there).map(Contender::new).collect();
+    contenders.splice(1..1, args.build.iter().cloned());
+    contenders
+}
+
+fn compare(scenario: &Scenario, job: Job<'_>, args: &Args, contenders: &[Contender]) -> Result<()> {
+    let mut fleet = Vec::new();
+    for contender in contenders {
+        if scenario.only_nginx && !matches!(contender.kind, Kind::Tidegate | Kind::Nginx) {
+            continue;
+        }
+        for routes in scenario.routes {
+            let Some(mut proxy) = Proxy::start(contender, Job { routes: *routes, ..job })? else { continue };
+            let mut path = scenario.path.to_owned();
+            if *routes > 0 {
+                proxy.name = format!("{} {routes}", proxy.name);
+                path = format!("/svc{}/api/x", routes / 2);
+            }
+            fleet.push((proxy, path));
+        }
+    }
+    if let Load::Idle(protocol) = scenario.load {
+        let mut rows = Vec::new();
+        for (proxy, _) in &fleet {
+            let bytes = idle::bytes_each(proxy, protocol, job.certificate, args.idle_connections)
+                .with_context(|| format!("idle connections of {}", proxy.name))?;
+            rows.push((proxy.name.clone(), bytes));
+        }
+        report::print_idle(scenario.name, &rows, args.json);
+        return Ok(());
+    }
+    let row = |(proxy, _): &(Proxy, String)| Row { kind: proxy.kind, name: proxy.name.clone(), runs: Vec::new() };
+    let mut rows: Vec<Row> = fleet.iter().map(row).collect();
     for round in 0..args.rounds {
-        let turns = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        let mut turns: Vec<usize> = (0..fleet.len()).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
         for turn in turns {
-            runs[turn].push(measure(&proxies[turn], args)?);
+            let (proxy, path) = &fleet[turn];
+            let run = measure(scenario, proxy, path, job, args).with_context(|| proxy.name.clone())?;
+            rows[turn].runs.push(run);
         }
     }
-    report(args, &proxies, &runs)?;
-    edit(&proxies[0], args, &backend)
+    report::print(scenario.name, &rows, args.json)
 }
 
-fn measure(proxy: &Proxy, args: &Args) -> Result<Run> {
-    let before = cpu(&proxy.pids)?;
-    let wrk = Wrk::run(&proxy.url, args.connections, args.seconds)?;
-    ensure!(wrk.failed == 0, "{}: {} requests failed", proxy.name, wrk.failed);
-    let cpu_us = (cpu(&proxy.pids)? - before) * 1e6 / wrk.requests;
-    let rss = proxy.pids.iter().map(|pid| Memory::of(*pid).map(|memory| memory.rss)).sum::<Result<u64>>()?;
-    Ok(Run { cpu_us, wrk, rss })
-}
-
-fn cpu(pids: &[u32]) -> Result<f64> {
-    pids.iter().map(|pid| cpu_seconds(*pid)).sum()
-}
-
-fn report(args: &Args, proxies: &[Proxy; 2], runs: &[Vec<Run>; 2]) -> Result<()> {
-    let mut table = Table::new(["proxy", "cpu µs/request", "ratio", "requests/s", "p50 ms", "p99 ms", "RSS MiB"]);
-    let middle = |runs: &[Run], figure: &dyn Fn(&Run) -> f64| median(runs.iter().map(figure).collect());
-    let base = middle(&runs[1], &|run| run.cpu_us);
-    for (proxy, runs) in proxies.iter().zip(runs) {
-        let (cpu, rate) = (middle(runs, &|run| run.cpu_us), middle(runs, &|run| run.wrk.requests / run.wrk.seconds));
-        let (p50, p99) = (middle(runs, &|run| run.wrk.p50), middle(runs, &|run| run.wrk.p99));
-        let rss = runs.iter().map(|run| run.rss).max().context("no round was run")?;
-        if args.json {
-            let line = json!({"bench": "gateway", "proxy": proxy.name, "cpu_us": cpu, "ratio": cpu / base,
-                              "requests_per_s": rate, "p50_ms": p50, "p99_ms": p99, "rss_bytes": rss});
-            println!("{line}");
-        }
-        table.row([
-            proxy.name.to_owned(),
-            format!("{cpu:.1}"),
-            format!("{:.2}", cpu / base),
-            format!("{rate:.0}"),
-            format!("{p50:.2}"),
-            format!("{p99:.2}"),
-            format!("{:.1}", mib(rss)),
-        ]);
-    }
-    if !args.json {
-        table.print();
-    }
-    Ok(())
-}
-
-/// Replaces the pipeline again and again while requests run through it.
-fn edit(proxy: &Proxy, args: &Args, backend: &Backend) -> Result<()> {
-    let Some(api) = &proxy.api else { return Ok(()) };
-    let step = Duration::from_millis(100);
-    let seconds = 2 + args.edits as u64 / 10;
-    let (url, connections) = (proxy.url.clone(), args.connections);
-    let load = std::thread::spawn(move || Wrk::run(&url, connections, seconds));
-    for number in 0..args.edits {
-        pause(step);
-        http::put(api, "/apis/v2/objects/bench", &proxies::pipeline(backend, number)).context("edit the pipeline")?;
-    }
-    let wrk = load.join().ok().context("the load panicked")??;
-    ensure!(wrk.failed == 0, "{} of {} requests failed while the pipeline was edited", wrk.failed, wrk.requests);
-    if args.json {
-        println!("{}", json!({"bench": "gateway edits", "edits": args.edits, "requests": wrk.requests, "failed": 0}));
-    } else {
-        println!("{} edits under load: {} requests, none failed", args.edits, wrk.requests);
-    }
-    Ok(())
+fn measure(scenario: &Scenario, proxy: &Proxy, path: &str, job: Job<'_>, args: &Args) -> Result<Run> {
+    let before = proxy.cpu()?;
+    let outcome = scenario.load.run(proxy, path, job.certificate, job.dir, (args.connections, args.seconds))?;
+    let after = proxy.cpu()?;
+    let each = |seconds: f64| seconds * 1e6 / outcome.requests;
+    let (user, system) = (each(after.user - before.user), each(after.system - before.system));
+    Ok(Run { outcome, user, system, memory: proxy.memory()? })
 }

@@ -1,6 +1,7 @@
 //! A gateway node under measurement.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,6 +15,17 @@ use super::http;
 
 pub(super) const START_MAX: Duration = Duration::from_secs(30);
 
+/// A command in a session of its own, which ends with the thread that starts it.
+///
+/// The kernel gives each session the same share of the processors (`sched_autogroup`): what is compared must not share one, and none may
+/// share one with a build beside it.
+pub(super) fn alone(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setsid");
+    // Both programs become what they start: the number of the process stays.
+    command.args(["setpriv", "--pdeathsig", "TERM", "--"]).arg(program);
+    command
+}
+
 /// A process that is killed when it is dropped.
 pub(super) struct Process(Child);
 
@@ -23,12 +35,22 @@ impl Process {
         Ok(Self(command.spawn().with_context(|| format!("start {command:?}"))?))
     }
 
-    /// The process and its children: nginx works in those.
-    pub(super) fn pids(&self) -> Result<Vec<u32>> {
-        let own = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
-        let children = children.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>()?;
-        Ok([vec![own], children].concat())
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The process and what descends from it: nginx works in its children.
+    pub(super) fn tree(&self) -> Result<Vec<u32>> {
+        let mut found = vec![self.0.id()];
+        let mut next = 0;
+        while let Some(pid) = found.get(next).copied() {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+            for child in children.split_whitespace() {
+                found.push(child.parse()?);
+            }
+            next += 1;
+        }
+        Ok(found)
     }
 }
 
@@ -53,10 +75,15 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn start(dir: &Path, budget: &str) -> Result<Self> {
+        Self::start_build(&binary()?, dir, budget)
+    }
+
+    /// Another build than the one that is tested.
+    pub(super) fn start_build(program: &Path, dir: &Path, budget: &str) -> Result<Self> {
         let [client, peer, api] = free_ports()?;
         let api = format!("127.0.0.1:{api}");
         let log = fs::File::create(dir.join("tidegate.log"))?;
-        let mut command = Command::new(binary()?);
+        let mut command = alone(program);
         command
             .arg("server")
             .arg("--data-dir")
@@ -70,8 +97,12 @@ impl Node {
         Ok(node)
     }
 
-    pub(super) fn pid(&self) -> Result<u32> {
-        self.process.pids()?.first().copied().context("the node has no process")
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(super) fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Where the store keeps its data.

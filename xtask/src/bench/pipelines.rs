@@ -1,13 +1,11 @@
 //! Thousands of pipelines on one node that nobody asks for anything: what they cost while they wait, how fast they are loaded,
 //! and how fast an edit is live.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use tidegate_base::clock;
 use tidegate_tests::{Memory, cpu_seconds, pause, scratch, until};
 
 use super::{http, mib, node::Node, table::Table};
@@ -102,7 +100,7 @@ fn one(count: usize, args: &Args) -> Result<Row> {
     let node = Node::start(dir.path(), &args.budget)?;
     let [port] = tidegate_tests::free_ports()?;
     let front = format!("127.0.0.1:{port}");
-    let start = Instant::now();
+    let start = clock::now();
     let paths: Vec<_> =
         (0..count).map(|number| json!({"path": format!("/p{number}"), "backend": format!("p{number}")})).collect();
     let server = json!({"name": "front", "kind": "HTTPServer", "port": port, "address": "127.0.0.1", "rules": [{"paths": paths}]});
@@ -116,17 +114,17 @@ fn one(count: usize, args: &Args) -> Result<Row> {
     http::put(&node.api, &format!("/apis/v2/objects/p{}", count / 2), &pipeline(count / 2, "second"))?;
     let edit = is_live(&front, count / 2, "second").with_context(|| node.log())?;
 
-    let pid = node.pid()?;
+    let pid = node.pid();
     idle(&node, Duration::from_secs(60))?;
     let (first, cpu, store) = (Memory::of(pid)?.anon, cpu_seconds(pid)?, bytes_of(&node.store())?);
-    let since = Instant::now();
+    let since = clock::now();
     idle(&node, Duration::from_secs(60 * args.minutes.saturating_sub(1)))?;
     let cpu_percent = (cpu_seconds(pid)? - cpu) / since.elapsed().as_secs_f64().max(1.0) * 100.0;
     let (last, grown) = (Memory::of(pid)?.anon, bytes_of(&node.store())? - store);
 
     let budget = args.budget.clone();
     drop(node);
-    let start = Instant::now();
+    let start = clock::now();
     let node = Node::start(dir.path(), &budget)?;
     answers(&front, count, "").with_context(|| node.log())?;
     let loaded = start.elapsed();
@@ -135,17 +133,17 @@ fn one(count: usize, args: &Args) -> Result<Row> {
 
 /// Reads the status of everything now and then.
 fn idle(node: &Node, time: Duration) -> Result<()> {
-    let until = Instant::now() + time;
-    while Instant::now() < until {
+    let until = clock::now() + time;
+    while clock::now() < until {
         http::drain(&node.api, "/apis/v2/status/objects")?;
-        pause(STATUS_PERIOD.min(until.saturating_duration_since(Instant::now())));
+        pause(STATUS_PERIOD.min(until.saturating_duration_since(clock::now())));
     }
     Ok(())
 }
 
 /// Until the first, the last and some pipelines between answer.
 fn answers(front: &str, count: usize, text: &str) -> Result<Duration> {
-    let start = Instant::now();
+    let start = clock::now();
     for number in [0, count / 3, count - 1] {
         is_live(front, number, text)?;
     }
@@ -153,7 +151,7 @@ fn answers(front: &str, count: usize, text: &str) -> Result<Duration> {
 }
 
 fn is_live(front: &str, number: usize, text: &str) -> Result<Duration> {
-    let start = Instant::now();
+    let start = clock::now();
     let asked = || http::text(front, &format!("/p{number}")).ok().filter(|answer| answer.ends_with(text));
     let found = until(PATIENCE, asked);
     ensure!(found.is_some(), "pipeline {number} does not answer \"{text}\"");

@@ -1,29 +1,33 @@
 //! `tidegate server`: a gateway node with the store embedded.
 
+mod access;
 mod config;
+mod initial;
+mod logs;
+mod members;
+mod reports;
 
-use std::{
-    path::Path,
-    process::ExitCode,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use tidegate_base::{ByteSize, Holder, Profile};
 use tidegate_gateway::{
-    admin::{Admin, AdminHandler, AdminResponse, Reports},
-    data::DataPlane,
+    StoreData,
+    admin::{Access, AccessError, Admin, AdminHandler, Reports},
+    data::{DataPlane, Options},
     objects::{Config as ObjectsConfig, Loader, Plane, Store},
 };
 use tidegate_http::{
-    conn::{Listener, Served},
+    conn::{Address, Listener, Served},
     h1::{self, Http1Service, Simple},
 };
 use tidegate_member::Handle;
 use tidegate_pipeline::Registry;
 use tidegate_rocks::RocksEngine;
 
-use self::config::{Asked, ConfigError, ServerConfig};
+use self::{
+    config::{Asked, ConfigError, ServerConfig},
+    reports::NodeReports,
+};
 use crate::{
     logging::{Output, Settings},
     node::{Node, NodeError},
@@ -38,6 +42,10 @@ enum ServerError {
     Log(#[from] crate::logging::LogError),
     #[error(transparent)]
     Settings(#[from] ConfigError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("{setting}: {why}")]
+    Setting { setting: String, why: String },
     #[error("{0}")]
     Config(String),
     #[error(transparent)]
@@ -116,38 +124,56 @@ fn run(config: &ServerConfig) -> Result<(), ServerError> {
         tracing::warn!(note, "a setting has no effect");
     }
     let admin_listener = Listener::bind_tcp(config.text("api-addr")).map_err(io("listen for the admin API"))?;
+    // Before anything is done: a node that anybody may change must not run.
+    let certificates = !config.text("client-ca-file").is_empty();
+    let access = match admin_listener.address() {
+        Address::Tcp(address) => Access::new(*address, access::credentials(config)?)?,
+        Address::Unix(_) => return Err(ServerError::Config("api-addr must be a TCP address".to_owned())),
+    };
+    let admin_listener = match access::offer(config)? {
+        Some(tls) => admin_listener.with_tls(tls),
+        None => admin_listener,
+    };
     let mut node = Node::start(&store, Profile::Server)?;
     node.signals.reopen_on_hangup().map_err(NodeError::Signals)?;
 
-    let plane = DataPlane::new(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS))
+    let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
+    let custom_data = StoreData::start(kv.clone(), kv.clone()).map_err(io("start the readers of custom data"))?;
+    let options = Options { custom_data: Some(Arc::new(custom_data)), ..Options::default() };
+    let plane = DataPlane::with(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS), options)
         .map_err(io("start the gateway"))?;
     log_access(config, log_dir.as_deref(), &plane).map_err(io("open the access log"))?;
     // Ours until the end: the last holder must not be on an I/O thread.
     let gateway = Arc::new(plane);
     let plane: Arc<dyn Plane> = Arc::clone(&gateway) as Arc<dyn Plane>;
     let limit = ByteSize(node.budget.limits().floor(Holder::Gateway) / 6 * 5);
-    let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
     let objects = ObjectsConfig::new(Some(data_dir), limit);
     let loader = Loader::new(kv.clone(), kv.clone(), Arc::clone(&plane), node.budget.clone(), objects);
     let handle = loader.handle();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let loading = loader.spawn(stopped).map_err(io("start the loader of objects"))?;
 
-    let reports = Arc::new(MemberReports(RwLock::new(Some(node.handle.clone()))));
+    let log = log_dir.map(|dir| dir.join("stdout.log"));
+    let reports = Arc::new(NodeReports::new(node.handle.clone(), log, node.budget.clone()));
     let (store, name) = (Store::new(kv), config.text("name").to_owned());
     let admin = Admin::new(store, plane, handle, node.budget.clone(), limit, name, reports.clone() as Arc<dyn Reports>)
-        .for_this_machine(admin_listener.address().is_loopback());
+        .for_this_machine(admin_listener.address().is_loopback())
+        .with_access(access)
+        .with_node(members::describe(config, node.member_id));
     let (admin, budget) = (Arc::new(admin), node.budget.clone());
     let address = admin_listener.address().to_string();
+    let initial = Arc::clone(&admin);
     node.net
         .listen(admin_listener, move |_| {
             let shared = h1::Shared::new(h1::Config::default(), budget.clone());
-            let service = Simple(AdminHandler::new(Arc::clone(&admin)));
+            let service = Simple(AdminHandler::new(Arc::clone(&admin)).with_certificates(certificates));
             Served { grpc: None, http1: Some(Http1Service::new(service, shared)) }
         })
         .map_err(NodeError::from)?;
     tracing::info!(address, "serving the admin API");
     notify::ready();
+    let objects = initial::read(config.list("initial-object-config-files"));
+    node.io().spawn(0, move || initial::create(initial, objects)).map_err(NodeError::from)?;
 
     node.run_until_signal(|member, signals| {
         stop.send_replace(true);
@@ -159,29 +185,7 @@ fn run(config: &ServerConfig) -> Result<(), ServerError> {
         gateway.drain();
         signals.wait_unless(gateway.finished(), Duration::MAX);
         gateway.flush_access_log();
-        reports.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        reports.stop();
     })?;
     Ok(())
-}
-
-/// What the admin API passes on of the member, until it stops.
-struct MemberReports(RwLock<Option<Handle<RocksEngine>>>);
-
-impl MemberReports {
-    fn ask(&self, content_type: &'static str, make: impl Fn(&Handle<RocksEngine>) -> String) -> AdminResponse {
-        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(member) => AdminResponse::new(200, Some(content_type), make(member)),
-            None => AdminResponse::new(503, None, "the node stops\n"),
-        }
-    }
-}
-
-impl Reports for MemberReports {
-    fn metrics(&self) -> AdminResponse {
-        self.ask("text/plain; version=0.0.4; charset=utf-8", Handle::metrics)
-    }
-
-    fn memory(&self) -> AdminResponse {
-        self.ask("application/json", |member| member.memory().to_json().to_string())
-    }
 }

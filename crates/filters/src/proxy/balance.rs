@@ -40,6 +40,19 @@ pub(super) enum Policy {
     CookieHash,
 }
 
+impl Policy {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Policy::RoundRobin => "roundRobin",
+            Policy::Random => "random",
+            Policy::Weighted(_) => "weightedRandom",
+            Policy::IpHash => "ipHash",
+            Policy::HeaderHash(_) => "headerHash",
+            Policy::CookieHash => "cookieHash",
+        }
+    }
+}
+
 impl LoadBalance {
     pub(super) fn policy(&self, at: &str, weights: Vec<u32>, problems: &mut Problems) -> Policy {
         match self.policy.as_str() {

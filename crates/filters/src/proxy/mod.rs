@@ -11,6 +11,7 @@ mod balance;
 mod cache;
 mod compress;
 mod config;
+mod counted;
 mod hash;
 mod health;
 mod mirror;
@@ -28,13 +29,18 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
-    message::{BodyError, Known, Method, Response},
+    message::{BodyError, Known, Length, Method, Response},
     upstream::{PoolLimits, Pools},
 };
-use tidegate_pipeline::{Context, Deps, Filter, Local, LocalKey, Outcome, Problems, Step, resilience::Retry};
+use tidegate_pipeline::{
+    Context, Deps, Filter, Local, LocalKey, Outcome, Problems, Step,
+    resilience::Retry,
+    stats::{PoolTraffic, Sample},
+};
 
 use compress::Compression;
 pub use config::Config;
+use counted::{Call, Counted, Own};
 use hash::Random;
 use mirror::Mirror;
 pub(crate) use mirror::hold_body;
@@ -58,14 +64,19 @@ pub struct Proxy {
     redirects: u32,
     random: Random,
     local: LocalKey,
+    /// Of the main pool, then of the candidates.
+    counted: Box<[Counted]>,
 }
 
-/// Connections of one thread.
-struct Kept(Rc<Pools>);
+/// Connections of one thread, and what it counts of each pool.
+struct Kept {
+    pools: Rc<Pools>,
+    own: Box<[Own]>,
+}
 
 impl Local for Kept {
     fn tick(&self, now: Instant) {
-        self.0.sweep(now);
+        self.pools.sweep(now);
     }
 }
 
@@ -98,7 +109,9 @@ pools:
         let redirects = config.max_redirection;
         let built = config.build(deps, &random)?;
         let plain = redirects == 0 && built.mirror.is_none() && built.candidates.is_empty() && built.main.is_plain();
+        let counted = (0..=built.candidates.len()).map(|_| Counted::default()).collect();
         Ok(Self {
+            counted,
             main: built.main,
             candidates: built.candidates,
             mirror: built.mirror.map(|pool| Arc::new(Mirror::new(pool, deps.budget.clone()))),
@@ -123,21 +136,44 @@ pools:
         }
     }
 
-    /// Copies that were dropped for want of room, where there is a mirror pool.
+    /// Each pool's numbers, and the copies that were dropped for want of room.
     fn status(&self) -> Value {
-        self.mirror.as_ref().map_or(Value::Null, |mirror| json!({ "mirrorDropped": mirror.dropped() }))
+        let now = clock::now();
+        let stat = |counted: &Counted| json!({"stat": counted.stat.sum(now).to_map()});
+        let mut all = self.counted.iter().map(stat);
+        let mut status = json!({"mainPool": all.next()});
+        if !self.candidates.is_empty() {
+            status["candidatePools"] = all.collect();
+        }
+        if let Some(mirror) = &self.mirror {
+            status["mirrorDropped"] = mirror.dropped().into();
+        }
+        status
+    }
+
+    fn pools(&self) -> Vec<PoolTraffic> {
+        let pools = std::iter::once(&self.main).chain(&self.candidates);
+        let told = pools.zip(&self.counted).enumerate().map(|(number, (pool, counted))| PoolTraffic {
+            name: if number == 0 { "main".to_owned() } else { format!("candidate#{}", number - 1) },
+            balance: pool.policy.name(),
+            filter: pool.filter.as_ref().map_or("", |filter| filter.policy()),
+            traffic: Arc::clone(&counted.traffic),
+        });
+        told.collect()
     }
 }
 
 impl Proxy {
     async fn forward(&self, cx: &mut Context) -> Outcome {
-        let pools = self.pools(cx);
-        let ended = self.main.send(&pools, self.main.next(), cx.exchange()).await;
-        self.finish(cx, &self.main, ended)
+        let kept = self.kept(cx);
+        let call = Call { pool: 0, start: clock::now() };
+        let ended = self.main.send(&kept.pools, self.main.next(), cx.exchange()).await;
+        self.finish(cx, &kept, &call, &self.main, ended)
     }
 
     async fn forward_by_rules(&self, cx: &mut Context) -> Outcome {
-        let pools = self.pools(cx);
+        let kept = self.kept(cx);
+        let (pools, start) = (&kept.pools, clock::now());
         // Another filter may send it, too, or the answer lead to another server. What is streamed can be sent once.
         if (cx.sends() > 1 || self.redirects > 0)
             && let Err(error) = hold_body(cx.exchange()).await
@@ -145,14 +181,16 @@ impl Proxy {
             return fail(cx, error.status(), "clientError");
         }
         if let Some(mirror) = &self.mirror
-            && let Err(error) = mirror.copy(&pools, &self.random, cx.exchange()).await
+            && let Err(error) = mirror.copy(pools, &self.random, cx.exchange()).await
         {
             return fail(cx, error.status(), "clientError");
         }
         let body = cx.exchange().body_length();
         let (head, peer) = (cx.request(), cx.peer());
         let fits = |pool: &&Pool| pool.filter.as_ref().is_some_and(|filter| filter.fits(head, peer, &self.random));
-        let pool = self.candidates.iter().find(fits).unwrap_or(&self.main);
+        let found = self.candidates.iter().position(|pool| fits(&pool));
+        let pool = found.and_then(|number| self.candidates.get(number)).unwrap_or(&self.main);
+        let call = Call { pool: found.map_or(0, |number| number + 1), start };
         let ticket = pool.cache.as_ref().and_then(|cache| cache.ticket(head, body));
         if let (Some(cache), Some(ticket)) = (&pool.cache, &ticket)
             && let Some(answer) = cache.find(ticket)
@@ -170,11 +208,11 @@ impl Proxy {
             }
         }
         let ended = match &pool.breaker {
-            None => self.attempts(&pools, pool, retry, cx).await,
+            None => self.attempts(pools, pool, retry, cx).await,
             Some(guard) => match guard.enter() {
                 None => Ended::Nothing(503, "shortCircuited"),
                 Some(pass) => {
-                    let ended = self.attempts(&pools, pool, retry, cx).await;
+                    let ended = self.attempts(pools, pool, retry, cx).await;
                     pass.end((!ended.by_client()).then(|| ended.failed()));
                     ended
                 }
@@ -190,7 +228,7 @@ impl Proxy {
             }
             (_, _, ended) => ended,
         };
-        self.finish(cx, pool, ended)
+        self.finish(cx, &kept, &call, pool, ended)
     }
 
     /// Tries until one is good, no further is allowed, or the client has gone.
@@ -249,13 +287,17 @@ impl Proxy {
         ended
     }
 
-    fn pools(&self, cx: &Context) -> Rc<Pools> {
+    fn kept(&self, cx: &Context) -> Rc<Kept> {
         let tls = || self.tls.as_ref().map(|tls| tls.client.clone());
-        let make = || Kept(Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway, tls()));
-        Rc::clone(&cx.local.get(&self.local, make).0)
+        let make = || Kept {
+            pools: Pools::new(self.servers, self.limits, self.budget.clone(), Holder::Gateway, tls()),
+            own: self.counted.iter().map(|_| Own::default()).collect(),
+        };
+        cx.local.get(&self.local, make)
     }
 
-    fn finish(&self, cx: &mut Context, pool: &Pool, ended: Ended) -> Outcome {
+    fn finish(&self, cx: &mut Context, kept: &Kept, call: &Call, pool: &Pool, ended: Ended) -> Outcome {
+        self.count(cx, kept, call, &ended);
         match ended {
             Ended::Answer { mut answer, number, failed } => {
                 if let (Some(sticky), Some(target)) = (&pool.sticky, pool.targets.get(number)) {
@@ -265,6 +307,22 @@ impl Proxy {
                 if failed { Outcome::Result("failureCode") } else { Outcome::Next }
             }
             Ended::Nothing(status, result) => fail(cx, status, result),
+        }
+    }
+
+    /// Counts a call when its answer's head is here: what its body will be is known as far as it is announced.
+    fn count(&self, cx: &mut Context, kept: &Kept, call: &Call, ended: &Ended) {
+        let (status, sent) = match ended {
+            Ended::Answer { answer, .. } => match answer.body.length() {
+                Length::Known(bytes) => (answer.status, bytes),
+                Length::Unknown => (answer.status, 0),
+            },
+            Ended::Nothing(status, _) => (*status, 0),
+        };
+        let now = clock::now();
+        let sample = Sample { status, took: call.took(now), received: cx.exchange().received_bytes(), sent };
+        if let (Some(own), Some(counted)) = (kept.own.get(call.pool), self.counted.get(call.pool)) {
+            own.record(counted, &self.budget, now, &sample);
         }
     }
 }

@@ -45,6 +45,11 @@ struct Url {
 }
 
 impl RequestMatcher {
+    /// Its policy's name.
+    pub(super) fn policy(&self) -> &'static str {
+        ["ipHash", "headerHash", "random"].into_iter().find(|name| *name == self.policy).unwrap_or("general")
+    }
+
     pub(super) fn check(&self, at: &str, budget: &Budget, problems: &mut Problems) {
         let general = matches!(self.policy.as_str(), "" | "general");
         let known = general || matches!(self.policy.as_str(), "ipHash" | "headerHash" | "random");

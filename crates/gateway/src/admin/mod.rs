@@ -20,6 +20,7 @@ mod error;
 mod http1;
 mod list;
 mod members;
+mod metrics;
 mod objects;
 mod request;
 mod route;

@@ -113,6 +113,12 @@ impl Admin {
         self.finish(&request, answer)
     }
 
+    /// Answers a request of the process's own, which asks for no credential; `who` is named in the history and the audit log.
+    pub async fn handle_own(&self, request: AdminRequest, who: &str) -> AdminResponse {
+        let answer = self.answer(&Call { request: &request, who: who.to_owned() }).await;
+        self.finish(&request, answer)
+    }
+
     /// Refuses who may not ask, before the body is read.
     pub(super) fn admit(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
         if self.preflight(request).is_some() {
@@ -175,7 +181,7 @@ impl Admin {
             Route::Apis => AdminResponse::value(&apis(), yaml),
             Route::Health => AdminResponse::empty(200),
             Route::About => AdminResponse::text(concat!("Tidegate ", env!("CARGO_PKG_VERSION"), "\n")),
-            Route::Metrics => self.reports.metrics(),
+            Route::Metrics => self.metrics(),
             Route::Memory => self.reports.memory(),
             Route::Kinds => AdminResponse::value(&self.kinds(), yaml),
             Route::Resources => AdminResponse::value(&self.resources(), yaml),

@@ -12,7 +12,7 @@ use super::{
     answer::{JSON, YAML},
     service::{Admin, is_traffic},
 };
-use crate::objects::{Meter, ObjectStatus, ReadError, SYSTEM_KINDS, Texts, read_json};
+use crate::objects::{Meter, ObjectStatus, Plane, ReadError, SYSTEM_KINDS, Texts, read_json};
 
 /// A piece ends after the object that fills it.
 const PIECE_BYTES: usize = 64 << 10;
@@ -23,6 +23,7 @@ pub(super) struct StatusList {
     names: VecDeque<String>,
     statuses: Arc<std::collections::BTreeMap<String, ObjectStatus>>,
     texts: Arc<Texts>,
+    plane: Arc<dyn Plane>,
     budget: Budget,
     member: String,
     now: u64,
@@ -47,7 +48,8 @@ impl StatusList {
         let names = keys.into_iter().map(|(_, name)| name).collect();
         let (budget, member) = (admin.budget.clone(), admin.node.options.name.clone());
         let now = clock::wall().as_secs();
-        Self { names, statuses, texts, budget, member, now, yaml: false, first: true, ended: false }
+        let plane = Arc::clone(&admin.plane);
+        Self { names, statuses, texts, plane, budget, member, now, yaml: false, first: true, ended: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -100,7 +102,10 @@ impl StatusList {
         let system = || ObjectStatus { kind: name.to_owned(), ..ObjectStatus::default() };
         let status = self.statuses.get(name).cloned().unwrap_or_else(system);
         let key = format!("{}/{name}/{}", namespace(name, &self.statuses), self.member);
-        let told = told(name, &status);
+        let mut told = told(name, &status);
+        if let Some(told) = told.as_object_mut() {
+            told.extend(self.plane.numbers(name));
+        }
         let first = std::mem::take(&mut self.first);
         let text = self.texts.get(name).filter(|_| is_traffic(&status.kind));
         // One spec that cannot be read must not make all of them unreadable.

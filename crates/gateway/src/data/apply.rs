@@ -19,15 +19,22 @@ use super::{
     server::Server,
     spec::{HttpServerSpec, PipelineSpec},
     stats::ServerStats,
+    status::View,
 };
 use crate::{
     listener::Listener,
     objects::{Given, ObjectStatus, SYSTEM_KINDS, Texts, Unread},
 };
 
-pub(super) fn read_server(spec: &Value, report: &mut Report) -> Option<Compiled> {
+pub(super) fn read_server(
+    name: &str,
+    spec: &Value,
+    registry: &Registry,
+    deps: &Deps,
+    report: &mut Report,
+) -> Option<Compiled> {
     let spec: HttpServerSpec = decode(spec, "", METADATA, report)?;
-    Compiled::new(&spec, report)
+    Compiled::new(name, &spec, registry, deps, report)
 }
 
 pub(super) fn read_pipeline(
@@ -65,7 +72,9 @@ impl Inner {
         state.specs = known;
         let State { pipelines, globals, servers: running, specs, leases, .. } = state;
         let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
-        pipelines.retain(|name, _| is(name, PIPELINE));
+        if !pipelines.keys().all(|name| is(name, PIPELINE)) {
+            Arc::make_mut(pipelines).retain(|name, _| is(name, PIPELINE));
+        }
         globals.retain(|name, _| is(name, GLOBAL_FILTER));
         let gone = running.keys().filter(|name| !is(name, HTTP_SERVER)).cloned().collect();
         leases.retain(|name, _| specs.contains_key(name));
@@ -95,7 +104,7 @@ impl Inner {
                             if let Some(before) = state.pipelines.get(name) {
                                 pipeline.inherit(before);
                             }
-                            state.pipelines.insert(name.to_owned(), Arc::new(pipeline));
+                            Arc::make_mut(&mut state.pipelines).insert(name.to_owned(), Arc::new(pipeline));
                         }
                     }
                     GLOBAL_FILTER => {
@@ -106,7 +115,7 @@ impl Inner {
                             state.globals.insert(name.to_owned(), Arc::new(global));
                         }
                     }
-                    HTTP_SERVER => match read_server(&given.spec, &mut report) {
+                    HTTP_SERVER => match read_server(name, &given.spec, registry, deps, &mut report) {
                         Some(compiled) if lease.try_grow(compiled.further_bytes()) => {
                             servers.push((name.to_owned(), compiled));
                         }
@@ -205,5 +214,6 @@ impl Inner {
         for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
             self.open(running);
         }
+        self.view.store(Arc::new(View::new(&state)));
     }
 }

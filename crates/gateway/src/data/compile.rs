@@ -9,12 +9,13 @@ use std::{
 
 use tidegate_base::Holder;
 use tidegate_http::h1::Config;
-use tidegate_pipeline::{Pipeline, Report};
+use tidegate_pipeline::{Deps, Pipeline, Registry, Report};
 
 use super::{
     access::{Access, Format, Writer},
     address::IpFilter,
     conditions::AllConditions,
+    generated::{self, Generated},
     global::GlobalFilter,
     paths::{Paths, REGEXP_BYTES},
     server::{Router, Routes, Settings, Target},
@@ -35,6 +36,8 @@ pub(crate) struct Compiled {
     targets: Arc<[Target]>,
     /// Names of the pipelines that targets name, sorted.
     backends: Box<[Box<str>]>,
+    /// Pipelines of its own.
+    pub(super) generated: Generated,
     /// As the spec has it.
     router_kind: &'static str,
     settings: Arc<Settings>,
@@ -53,12 +56,20 @@ pub(crate) struct Parts<'a> {
 
 impl Compiled {
     /// `None` when the report has problems.
-    pub(crate) fn new(spec: &HttpServerSpec, report: &mut Report) -> Option<Self> {
+    pub(crate) fn new(
+        name: &str,
+        spec: &HttpServerSpec,
+        registry: &Registry,
+        deps: &Deps,
+        report: &mut Report,
+    ) -> Option<Self> {
         spec.check(report);
         let tls = Offer::new(spec, report);
         let of_server = body_limit(spec.client_max_body_size).unwrap_or(Some(BODY_BYTES_MAX));
         let mut paths = Paths::new(spec, of_server, report);
         let ip_filter = spec.ip_filter.as_ref().map(|spec| IpFilter::new(spec, "ipFilter", &mut report.problems));
+        let generated = generated::build(name, spec, registry, deps, report);
+        generated::assign(name, spec, &mut paths.targets);
         let unknown = |name: &str| report.warn("accessLogFormat", &format!("{{{{{name}}}}} stands for nothing"));
         let format = Arc::new(Format::new(&spec.access_log_format, unknown));
         if !report.problems.is_empty() {
@@ -79,6 +90,7 @@ impl Compiled {
         };
         let backends = number(&mut paths.targets);
         Some(Self {
+            generated,
             backends,
             router_kind: spec.known_router_kind(),
             address: SocketAddr::new(ip, spec.port),
@@ -113,17 +125,19 @@ impl Compiled {
         if let (Some(tls), Some(before)) = (&mut self.tls, &before.tls) {
             tls.adopt(before);
         }
+        generated::inherit(&mut self.generated, &before.generated);
     }
 
     /// Joins it with what there is of what it names.
     pub(crate) fn join(&self, parts: &Parts<'_>, counted: &ServerStats) -> Routes {
         counted.keep(|name| self.backends.binary_search_by(|known| (**known).cmp(name)).is_ok());
+        let find = |name: &str| self.generated.get(name).or_else(|| parts.pipelines.get(name)).cloned();
         let access = |writer: &Arc<Writer>| Access { format: Arc::clone(&self.format), writer: Arc::clone(writer) };
         Routes {
             router: Arc::clone(&self.router),
             conditions: Arc::clone(&self.conditions),
             targets: Arc::clone(&self.targets),
-            pipelines: self.targets.iter().map(|target| parts.pipelines.get(&target.backend).cloned()).collect(),
+            pipelines: self.targets.iter().map(|target| find(&target.backend)).collect(),
             settings: Arc::clone(&self.settings),
             global: parts.globals.get(&self.global).cloned(),
             access: parts.log.map(access),
@@ -138,7 +152,10 @@ impl Compiled {
 
     /// Names of pipelines that do not exist.
     pub(crate) fn missing(&self, pipelines: &BTreeMap<String, Arc<Pipeline>>) -> Vec<String> {
-        let missing = self.targets.iter().filter(|target| !pipelines.contains_key(&target.backend));
+        let missing = self
+            .targets
+            .iter()
+            .filter(|target| !pipelines.contains_key(&target.backend) && !self.generated.contains_key(&target.backend));
         let mut names: Vec<String> = missing.map(|target| target.backend.clone()).collect();
         names.sort_unstable();
         names.dedup();

@@ -12,8 +12,10 @@ mod apply;
 mod background;
 mod compile;
 mod conditions;
+mod generated;
 mod global;
 mod metadata;
+mod metrics;
 mod paths;
 mod permits;
 mod plane;
@@ -32,5 +34,5 @@ pub(crate) use permits::Permit;
 pub(crate) use server::Server;
 pub(crate) use service::Worker;
 
+pub use metrics::Metrics;
 pub use plane::{Counters, DataPlane, Options};
-pub use status::Labels;

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidegate_base::{Budget, Holder, Lease};
 use tidegate_http::{
     conn::Presence,
@@ -24,9 +25,11 @@ use super::{
     compile::Compiled,
     global::{GlobalFilter, GlobalFilterSpec},
     metadata::describe,
+    metrics::Metrics,
     server::Server,
     service::sweep,
     spec::{PipelineSpec, stored_server},
+    status::View,
 };
 use crate::{
     listener::Listener,
@@ -63,6 +66,8 @@ pub(super) struct Inner {
     pub(super) registry: Registry,
     pub(super) deps: Deps,
     pub(super) state: Mutex<State>,
+    /// What is told to who asks, without a wait for the state.
+    pub(super) view: ArcSwap<View>,
     /// Threads that serve a listener, closed ones with connections included.
     pub(super) at_work: Presence,
     /// Where requests are logged.
@@ -73,7 +78,8 @@ pub(super) struct Inner {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) pipelines: BTreeMap<String, Arc<Pipeline>>,
+    /// Shared with the view of them.
+    pub(super) pipelines: Arc<BTreeMap<String, Arc<Pipeline>>>,
     pub(super) globals: BTreeMap<String, Arc<GlobalFilter>>,
     pub(super) servers: BTreeMap<String, Running>,
     /// The newest spec of each object, whether it could be built or not.
@@ -133,6 +139,7 @@ impl DataPlane {
             registry,
             deps,
             state: Mutex::default(),
+            view: ArcSwap::default(),
             at_work: Presence::default(),
             log: OnceLock::new(),
             h2c,
@@ -235,7 +242,7 @@ impl Plane for DataPlane {
         let deps = Deps { resolver: None, io: None, custom_data: None, ..self.inner.deps.clone() };
         let stored = match kind {
             HTTP_SERVER => {
-                drop(read_server(spec, &mut report));
+                drop(read_server("", spec, &self.inner.registry, &deps, &mut report));
                 stored_server(spec)
             }
             PIPELINE => {
@@ -264,6 +271,14 @@ impl Plane for DataPlane {
         }
     }
 
+    fn numbers(&self, name: &str) -> Map<String, Value> {
+        self.inner.view.load().numbers(name)
+    }
+
+    fn metrics(&self, labels: &[(&str, &str)]) -> Box<dyn Iterator<Item = String> + Send> {
+        Box::new(Metrics::new(self.inner.view.load_full(), labels))
+    }
+
     fn apply(&self, texts: &Texts) -> BTreeMap<String, ObjectStatus> {
         let mut state = self.inner.state();
         let built = self.inner.build(&mut state, texts);
@@ -273,6 +288,7 @@ impl Plane for DataPlane {
             resolver.wait(NAMES_MAX);
         }
         self.inner.update_servers(&mut state, built);
+        self.inner.view.store(Arc::new(View::new(&state)));
         state.statuses()
     }
 }

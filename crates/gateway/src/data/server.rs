@@ -10,7 +10,10 @@ use tidegate_http::{
     message::Method,
     tls,
 };
-use tidegate_pipeline::{Pipeline, stats::PerThread};
+use tidegate_pipeline::{
+    Pipeline,
+    stats::{PerThread, Traffic},
+};
 
 use super::{
     access::Access,
@@ -19,7 +22,7 @@ use super::{
     global::GlobalFilter,
     permits::Permits,
     rewrite::Rewrite,
-    stats::{Backend, ServerStats},
+    stats::ServerStats,
     variables::Template,
 };
 use crate::router::{Found, Ordered, Trees};
@@ -53,7 +56,7 @@ pub(crate) struct Routes {
     /// Where requests are logged, if they are.
     pub(crate) access: Option<Access>,
     /// What is counted of each backend, by [`Target::number`].
-    pub(super) counted: Box<[Arc<PerThread<Backend>>]>,
+    pub(super) counted: Box<[Arc<PerThread<Traffic>>]>,
     /// What new connections are encrypted with, if they are.
     pub(crate) tls: Option<tls::Server>,
 }
@@ -101,6 +104,19 @@ impl Server {
 
     pub(crate) fn add_stats(&self, stats: Arc<Stats>) {
         let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        // What threads count no more is added to the first of those.
+        let mut kept: Option<Arc<Stats>> = None;
+        all.retain(|old| match (&kept, Arc::strong_count(old)) {
+            (None, 1) => {
+                kept = Some(Arc::clone(old));
+                true
+            }
+            (Some(sum), 1) => {
+                sum.absorb(old);
+                false
+            }
+            _ => true,
+        });
         all.push(stats);
     }
 }

@@ -14,14 +14,17 @@ use tidegate_http::{
     h1::{Exchange, Service, Shared},
     message::{BodyError, Headers, Known, Response},
 };
-use tidegate_pipeline::{Context, Locals, stats::Sample};
+use tidegate_pipeline::{
+    Context, Locals,
+    stats::{Sample, Traffic},
+};
 
 use super::{
     access::Entry,
     address::real_ip,
     conditions::Asked,
     server::{Routes, Server, Target},
-    stats::{Backend, Own, PathText, enter},
+    stats::{Own, PathText, enter},
     variables::{Source, Template},
 };
 use crate::router::{Captures, Found, decode, encode};
@@ -53,7 +56,7 @@ pub(crate) struct Worker {
 pub(crate) struct Held {
     pub(crate) routes: Arc<Routes>,
     /// What this thread counts of each backend.
-    backends: OnceCell<Box<[OnceCell<Arc<Backend>>]>>,
+    backends: OnceCell<Box<[OnceCell<Arc<Traffic>>]>>,
 }
 
 impl Held {
@@ -61,7 +64,7 @@ impl Held {
         Rc::new(Self { routes: Arc::clone(routes), backends: OnceCell::new() })
     }
 
-    fn backend(&self, number: usize, budget: &Budget) -> Option<&Arc<Backend>> {
+    fn backend(&self, number: usize, budget: &Budget) -> Option<&Arc<Traffic>> {
         let all = &self.routes.counted;
         let own = self.backends.get_or_init(|| all.iter().map(|_| OnceCell::new()).collect());
         enter(own.get(number)?, all.get(number)?, budget)
@@ -142,6 +145,8 @@ impl Service for Worker {
         if let Some(entry) = entry {
             entry.finish(&exchange, took);
         }
+        // How long a WebSocket lived says nothing of how fast the server answers.
+        let took = if status == 101 { Duration::ZERO } else { took };
         let sample = Sample { status, took, received: exchange.received_bytes(), sent: exchange.sent_bytes() };
         let Server { counted, budget, .. } = &*self.server;
         self.own.record(counted, budget, path.text(), now, &sample);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Texts;
 
@@ -98,7 +98,7 @@ pub trait Plane: Send + Sync + 'static {
 
     /// A spec of this kind to begin with, without its metadata.
     fn template(&self, _kind: &str) -> Value {
-        Value::Object(serde_json::Map::new())
+        Value::Object(Map::new())
     }
 
     /// As [`Plane::review`], for those who want warnings or problems.
@@ -108,6 +108,16 @@ pub trait Plane: Send + Sync + 'static {
     fn validate(&self, kind: &str, spec: &Value) -> Result<Vec<String>, Vec<Problem>> {
         let Review { problems, warnings, .. } = self.review(kind, spec);
         if problems.is_empty() { Ok(warnings) } else { Err(problems) }
+    }
+
+    /// What a server or pipeline of this name has counted, for its status. Waits for nothing.
+    fn numbers(&self, _name: &str) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// Metrics in the text format of Prometheus, in pieces of some KiB; each series has `labels`.
+    fn metrics(&self, _labels: &[(&str, &str)]) -> Box<dyn Iterator<Item = String> + Send> {
+        Box::new(std::iter::empty())
     }
 
     /// Makes `texts` what runs: reads ([`Given`](super::Given)) and builds whole what is new or differs, one after another,

@@ -279,10 +279,17 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
                 }
             }
             if relay.pending() || down.socket.is_unsent() {
+                let before = relay.written;
                 match relay.poll_write(cx, &mut down.socket, &mut call.rx.bytes) {
                     Poll::Ready(Ok(())) => stalled = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
-                    Poll::Pending => return poll_stall(cx, down, &mut stalled, call.deadline),
+                    Poll::Pending => {
+                        // Who takes a part is slow, and not gone.
+                        if relay.written > before {
+                            stalled = None;
+                        }
+                        return poll_stall(cx, down, &mut stalled, call.deadline);
+                    }
                 }
             }
             if relay.ended() {

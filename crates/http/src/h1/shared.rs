@@ -65,6 +65,21 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Adds what others have counted that nobody writes any more; the same must hold for these.
+    pub fn absorb(&self, other: &Self) {
+        let own = [
+            (&self.connections, &other.connections),
+            (&self.requests, &other.requests),
+            (&self.bad_heads, &other.bad_heads),
+            (&self.no_memory, &other.no_memory),
+            (&self.timeouts, &other.timeouts),
+            (&self.panics, &other.panics),
+        ];
+        for (sum, more) in own {
+            sum.fetch_add(more.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn add(counter: &AtomicU64) {
         // Each thread has counters of its own, so that a plain load and store is enough and no bus is locked.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

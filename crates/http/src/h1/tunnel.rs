@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tidegate_base::{Lease, clock};
 
 use super::{
-    buffer::{BUFFER_MOST, Buffer},
+    buffer::{BUFFER_LEAST, BUFFER_MOST, Buffer},
     downstream::Downstream,
     encode,
     exchange::Inner,
@@ -29,6 +29,8 @@ use crate::{
     upstream::Call,
 };
 
+/// A tunnel without a byte for this long gives its grown buffers back.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long one side may be silent after the other has closed.
 const HALF_CLOSED_MAX: Duration = Duration::from_secs(60);
 
@@ -86,13 +88,15 @@ impl Way {
                         Poll::Ready(Ok(0)) => self.ended = true,
                         Poll::Ready(Ok(_)) => continue,
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        Poll::Pending if self.relay.pending() => {}
+                        Poll::Pending if self.relay.pending() || to.is_unsent() => {}
                         Poll::Pending => return Poll::Pending,
                     }
                 }
             }
             if self.relay.pending() {
                 ready!(self.relay.poll_write(cx, to, &mut rx.bytes))?;
+            } else if to.is_unsent() {
+                ready!(to.poll_flush(cx))?;
             } else if self.ended {
                 ready!(to.poll_shutdown(cx))?;
                 self.told = true;
@@ -100,6 +104,22 @@ impl Way {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Gives back what a quiet tunnel needs only while it is busy.
+fn rest(down: &mut Downstream, call: &mut Call) {
+    let mut freed = 0;
+    for rx in [&mut down.rx, &mut call.rx] {
+        if rx.bytes.is_empty() {
+            freed += rx.size().saturating_sub(BUFFER_LEAST) as u64;
+            rx.release();
+        }
+    }
+    if let Some(lease) = &mut down.lease {
+        lease.shrink_to(lease.bytes().saturating_sub(freed));
+    }
+    down.socket.rest();
+    call.socket.rest();
 }
 
 /// Sends the `101` and carries bytes both ways until both sides have closed, or one is lost.
@@ -112,18 +132,30 @@ pub(super) async fn run(inner: &mut Inner, headers: Headers, call: &mut Call) ->
     let down = &mut inner.down;
     let (mut up, mut back) = (Way::new(BytesMut::new(), down.closed), Way::new(head, false));
     let mut half_closed: Option<(u64, Instant)> = None;
+    // Since when nothing moves, and what had moved when the buffers were given back.
+    let (mut quiet, mut rested): (Option<(u64, Instant)>, Option<u64>) = (None, None);
     let ended = poll_fn(|cx| {
         let from = (&mut down.socket, &mut down.rx);
         let sent = up.poll(cx, from, &mut call.socket, down.lease.as_mut());
         let from = (&mut call.socket, &mut call.rx);
         let received = back.poll(cx, from, &mut down.socket, down.lease.as_mut());
+        let moved = up.relay.written + back.relay.written;
         match (sent, received) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
-            (Poll::Pending, Poll::Pending) => return Poll::Pending,
+            (Poll::Pending, Poll::Pending) if rested == Some(moved) => return Poll::Pending,
+            (Poll::Pending, Poll::Pending) => {
+                let since = match quiet {
+                    Some((before, since)) if before == moved => since,
+                    _ => quiet.insert((moved, clock::now())).1,
+                };
+                ready!(down.timer.poll(cx, since + QUIET));
+                rest(down, call);
+                rested = Some(moved);
+                return Poll::Pending;
+            }
             (Poll::Ready(Ok(())), Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {}
         }
-        let moved = up.relay.written + back.relay.written;
         let since = match half_closed {
             Some((before, since)) if before == moved => since,
             _ => half_closed.insert((moved, clock::now())).1,
@@ -132,6 +164,7 @@ pub(super) async fn run(inner: &mut Inner, headers: Headers, call: &mut Call) ->
     })
     .await;
     down.written += back.relay.written;
+    down.received += up.relay.written;
     ended.map_err(|error| {
         tracing::debug!(%error, "a WebSocket broke off");
         Lost

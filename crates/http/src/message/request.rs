@@ -83,9 +83,9 @@ impl RequestHead {
         self.headers.set_known(Known::Host, authority);
     }
 
-    /// Scheme of an absolute target: `http` or `https`.
+    /// Scheme of an absolute target: `http` or `https`. Every request of HTTP/2 names one, which tells nothing.
     pub fn scheme(&self) -> Option<&'static str> {
-        if self.authority_at.len == 0 {
+        if self.authority_at.len == 0 || self.version == Version::Http2 {
             return None;
         }
         let before = self.headers.raw().get(..self.authority_at.start as usize)?;

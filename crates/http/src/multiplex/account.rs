@@ -26,6 +26,8 @@ const STEP: u64 = 4 << 10;
 /// The account of a connection, shared by its streams.
 pub(super) struct Account {
     lease: RefCell<Lease>,
+    /// What the connection has without streams.
+    base: u64,
     /// What `h2` kept after the last turn.
     kept: Cell<u64>,
     /// Pulled and not read.
@@ -34,16 +36,19 @@ pub(super) struct Account {
     queued: Cell<u64>,
     /// Given to `h2` since the driver looked.
     given: Cell<u64>,
-    /// Streams that wait for room for what they send.
+    /// Something was sent since those who wait for room were woken.
+    freed: Cell<bool>,
+    /// Streams that wait for room for what they send, each once.
     waiting: RefCell<Vec<Waker>>,
     tls: Option<TlsDetails>,
 }
 
 impl Account {
-    /// `lease` has [`CONNECTION_BYTES`].
+    /// `lease` has [`CONNECTION_BYTES`], and what `tls` takes.
     pub(super) fn new(lease: Lease, tls: Option<TlsDetails>) -> Self {
         let (kept, held, queued, given) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
-        Self { lease: RefCell::new(lease), kept, held, queued, given, waiting: RefCell::default(), tls }
+        let (freed, waiting) = (Cell::new(false), RefCell::default());
+        Self { base: lease.bytes(), lease: RefCell::new(lease), kept, held, queued, given, freed, waiting, tls }
     }
 
     pub(super) fn tls(&self) -> Option<TlsInfo<'_>> {
@@ -91,12 +96,16 @@ impl Account {
     }
 
     pub(super) fn wait(&self, waker: &Waker) {
-        self.waiting.borrow_mut().push(waker.clone());
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
     }
 
     /// Bytes were sent, or dropped.
     pub(super) fn sent(&self, bytes: usize) {
         self.queued.set(self.queued.get() - bytes as u64);
+        self.freed.set(self.freed.get() | (bytes > 0));
     }
 
     /// Follows what is held at the end of a turn, up and down, and lets those go on who wait for room. False when the
@@ -110,7 +119,8 @@ impl Account {
             lease.shrink_to(wanted);
         }
         drop(lease);
-        if self.queued.get() <= QUEUED_MAX / 2 {
+        // Only what was sent makes room: who was woken for less would wait again at once.
+        if self.queued.get() <= QUEUED_MAX / 2 && self.freed.take() {
             self.waiting.take().into_iter().for_each(Waker::wake);
         }
         self.cover()
@@ -118,7 +128,7 @@ impl Account {
 
     fn wanted(&self) -> u64 {
         let more = self.kept.get().saturating_sub(KEPT_FREE) + self.held.get() + self.queued.get();
-        CONNECTION_BYTES + more.next_multiple_of(STEP)
+        self.base + more.next_multiple_of(STEP)
     }
 
     /// Grows the lease to what is held.

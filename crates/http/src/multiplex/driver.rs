@@ -64,8 +64,12 @@ pub(super) struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
     cut: bool,
     /// What it holds found no room at the end of the last turn.
     short: bool,
+    /// What answers that ended while the socket took nothing have leased, until it takes something again.
+    unsent: Vec<Lease>,
     /// Since when there is no stream.
     idle_since: Option<Instant>,
+    /// When the last stream began: what others left is not kept for long without one.
+    begun: Instant,
     /// Since when the socket takes nothing.
     blocked_since: Option<Instant>,
     forget_at: Option<Instant>,
@@ -110,7 +114,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             draining: false,
             cut: false,
             short: false,
+            unsent: Vec::new(),
             idle_since: None,
+            begun: clock::now(),
             blocked_since: None,
             forget_at: None,
             timer: Timer::new(),
@@ -169,6 +175,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return None;
         }
         Stats::add(&self.shared.stats.requests);
+        if !self.spare.is_empty() {
+            self.begun = clock::now();
+        }
         let stream = Substream::new(body, respond, Rc::clone(&self.account));
         let socket = Socket::Substream(Rc::clone(&stream));
         let mut down = Downstream::new(socket, BytesMut::new(), Rc::clone(&self.shared));
@@ -201,10 +210,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if !exchange.inner.cut {
             self.patience.answered();
         }
+        if self.meter.blocked.get() {
+            // Its head may still be with `h2`, which nobody else pays for.
+            let lease = exchange.inner.take().and_then(|mut inner| inner.down.lease.take());
+            self.unsent.extend(lease);
+            return;
+        }
         if self.spare.len() >= SPARE_MAX {
             return;
         }
         let Some(mut inner) = exchange.inner.take() else { return };
+        if self.spare.is_empty() {
+            self.begun = clock::now();
+        }
         inner.down.rx.release();
         inner.trim();
         let Inner { down, head, tx, up_rx, spare, peer_text, .. } = inner;
@@ -214,6 +232,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// What is due at the end of a turn. Ready when the connection is to be closed.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>, streams: usize) -> Poll<()> {
         self.patience.sent(self.account.take_given());
+        if !self.meter.blocked.get() {
+            self.unsent = Vec::new();
+        }
         if self.patience.spend(self.meter.cost.take(), clock::now) {
             self.cut("its client sends frames that move nothing");
             cx.waker().wake_by_ref(); // `h2` says so when it is polled
@@ -272,9 +293,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             } else {
                 let since = *self.idle_since.get_or_insert_with(clock::now);
                 add(since + if self.draining || self.cut { LINGER } else { config.idle_timeout });
-                if !self.spare.is_empty() {
-                    add(since + QUIET);
-                }
+            }
+            if !self.spare.is_empty() {
+                add(self.begun + QUIET);
             }
             let Some(at) = next else { return Poll::Pending };
             if self.timer.poll(cx, at).is_pending() {
@@ -293,7 +314,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.h2.graceful_shutdown();
                 cx.waker().wake_by_ref();
             }
-            if passed(self.idle_since, QUIET) {
+            if passed(Some(self.begun), QUIET) {
                 self.spare = Vec::new();
             }
             if self.forget_at.is_some_and(|at| at <= now) {

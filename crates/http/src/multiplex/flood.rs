@@ -60,8 +60,9 @@ impl Frames {
                 cost += match kind {
                     DATA if len > 0 => -PAYLOAD,
                     DATA if flags & END_STREAM != 0 => 0,
-                    HEADERS | GOAWAY => 0,
-                    RST_STREAM => RESET,
+                    HEADERS => 0,
+                    // Each is told to every stream.
+                    RST_STREAM | GOAWAY => RESET,
                     _ => 1,
                 };
             }
@@ -134,12 +135,13 @@ mod tests {
             frame(3, 0, 4),          // RST_STREAM: 8
             frame(6, 0, 8),          // PING: 1
             frame(99, 0, 300),       // unknown: 1
+            frame(7, 0, 8),          // GOAWAY: 8, every stream is told
         ]
         .concat();
         for step in [1, 2, 8, 9, 10, 100, 10_000] {
             let mut frames = Frames::new(3);
             let cost: i64 = wire.chunks(step).map(|piece| frames.cost(piece)).sum();
-            assert_eq!(cost, 1 - 4 + 1 + 8 + 1 + 1, "in steps of {step}");
+            assert_eq!(cost, 1 - 4 + 1 + 8 + 1 + 1 + 8, "in steps of {step}");
         }
     }
 

@@ -13,6 +13,9 @@ use super::account::Account;
 /// Consumed bytes are given back to the window in steps: each gift takes a lock and may send a frame.
 const GIVE_STEP: usize = 8 << 10;
 
+/// Room beside what is left that is not worth a copy.
+const SLACK: usize = 4 << 10;
+
 /// What came of a body and was not read yet: at most one stream window, since nothing unread is given back.
 pub(super) struct Inbox {
     body: RecvStream,
@@ -83,6 +86,9 @@ impl Inbox {
         self.back.advance(from_back);
         if self.back.is_empty() {
             self.back = BytesMut::new();
+        } else if self.back.capacity() > 2 * self.back.len() + SLACK {
+            // What is charged is what is left: the room of what was read goes.
+            self.back = BytesMut::from(&self.back[..]);
         }
         let count = from_front + from_back;
         account.release(count);

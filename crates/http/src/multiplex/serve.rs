@@ -44,7 +44,8 @@ pub async fn serve<T, S>(
     S: Service,
 {
     Stats::add(&shared.stats.connections);
-    let Some(lease) = shared.budget.try_lease(shared.config.holder, CONNECTION_BYTES) else {
+    let bytes = CONNECTION_BYTES + tls.as_ref().map_or(0, TlsDetails::bytes);
+    let Some(lease) = shared.budget.try_lease(shared.config.holder, bytes) else {
         Stats::add(&shared.stats.no_memory);
         return;
     };

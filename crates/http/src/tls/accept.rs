@@ -35,7 +35,8 @@ pub async fn accept(
     match done {
         Ok(()) => Ok(tls),
         Err(error) => {
-            let mut stream = tls.into_socket();
+            // Paid for until it is closed.
+            let (mut stream, _lease) = tls.into_socket();
             let told = match error {
                 TlsError::PlainHttp => PLAIN,
                 TlsError::Tls(_) => b"", // its alert is on its way

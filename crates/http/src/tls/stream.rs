@@ -80,6 +80,13 @@ pub struct TlsDetails {
 }
 
 impl TlsDetails {
+    /// What its texts and certificates take.
+    pub(crate) fn bytes(&self) -> u64 {
+        let certificates: usize = self.client_certificates.iter().map(|certificate| certificate.len()).sum();
+        let texts = self.server_name.as_ref().map_or(0, |name| name.len());
+        (certificates + texts) as u64
+    }
+
     pub fn info(&self) -> TlsInfo<'_> {
         TlsInfo {
             version: self.version,
@@ -171,8 +178,9 @@ impl TlsStream {
         &self.stream
     }
 
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.stream
+    /// The socket, and what pays for it.
+    pub(super) fn into_socket(self) -> (TcpStream, Option<Lease>) {
+        (self.stream, self.lease)
     }
 
     /// A copy of [`TlsStream::info`], for requests of a connection that somebody else reads and writes.

@@ -211,6 +211,10 @@ impl TlsStream {
         if self.out_at > 0 {
             (self.out, self.out_at) = (Vec::new(), 0);
         }
+        // Whoever writes through the traits of tokio tells in no other way that it rests.
+        if self.plain.is_empty() {
+            self.rest();
+        }
         Poll::Ready(Ok(()))
     }
 

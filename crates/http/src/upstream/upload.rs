@@ -79,7 +79,10 @@ impl Upload {
                             loaded.map_err(UploadError::Body)?;
                         }
                         Poll::Pending if relay.pending() => {}
-                        Poll::Pending => return Poll::Pending,
+                        Poll::Pending => {
+                            ready!(socket.poll_flush(cx)).map_err(|_| UploadError::Upstream)?;
+                            return Poll::Pending;
+                        }
                     }
                 }
                 ready!(relay.poll_write(cx, socket, &mut down.rx.bytes)).map_err(|_| UploadError::Upstream)?;

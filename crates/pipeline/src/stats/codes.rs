@@ -2,26 +2,29 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
 /// Different statuses told of one tick; those beyond are left out of the list, though not of the totals.
-const CODES_MAX: usize = 6;
+const CODES_MAX: usize = 12;
+/// Bits of a count, which stops at its largest value: a thread answers fewer requests in one tick.
+const COUNT_BITS: u32 = 22;
+const COUNT: u32 = (1 << COUNT_BITS) - 1;
 
-/// Each a status in the upper 16 bits and its count below.
+/// Each a status and below it its count.
 #[derive(Debug, Default)]
 pub(super) struct Codes {
-    running: [AtomicU64; CODES_MAX],
-    whole: [AtomicU64; CODES_MAX],
+    running: [AtomicU32; CODES_MAX],
+    whole: [AtomicU32; CODES_MAX],
 }
 
 impl Codes {
     pub(super) fn count(&self, status: u16) {
+        let status = u32::from(status) & 0x3ff;
         for slot in &self.running {
             let held = slot.load(Relaxed);
-            if held == 0 || held >> 48 == u64::from(status) {
-                let count = (held & ((1 << 48) - 1)) + 1;
-                return slot.store(u64::from(status) << 48 | count, Relaxed);
+            if held == 0 || held >> COUNT_BITS == status {
+                return slot.store(status << COUNT_BITS | ((held & COUNT) + 1).min(COUNT), Relaxed);
             }
         }
     }
@@ -43,7 +46,8 @@ impl Codes {
         for slot in list {
             let held = slot.load(Relaxed);
             if held > 0 {
-                *sum.entry((held >> 48) as u16).or_default() += held & ((1 << 48) - 1);
+                let status = u16::try_from(held >> COUNT_BITS).unwrap_or(u16::MAX);
+                *sum.entry(status).or_default() += u64::from(held & COUNT);
             }
         }
     }

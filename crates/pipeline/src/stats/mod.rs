@@ -11,6 +11,7 @@ mod stat;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod traffic;
 
 use std::{
     sync::OnceLock,
@@ -21,6 +22,7 @@ pub use histogram::{Histogram, Quantiles};
 pub use snapshot::Snapshot;
 pub use stat::{STAT_BYTES, Stat};
 pub use threads::{Counted, PerThread};
+pub use traffic::{Distribution, MILLIS, SIZES, Traffic, TrafficSum};
 
 /// Rates and windows move on in steps of this length.
 const TICK: Duration = Duration::from_secs(5);
@@ -40,6 +42,17 @@ impl Sample {
     pub const fn is_error(&self) -> bool {
         self.status >= 400
     }
+}
+
+/// What a filter tells of one of its pools of servers.
+#[derive(Debug, Clone)]
+pub struct PoolTraffic {
+    /// `main`, `candidate#0`
+    pub name: String,
+    /// How a server is picked, and which requests come here.
+    pub balance: &'static str,
+    pub filter: &'static str,
+    pub traffic: std::sync::Arc<PerThread<Traffic>>,
 }
 
 /// Number of the tick that `now` belongs to.

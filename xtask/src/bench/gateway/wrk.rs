@@ -1,52 +1,70 @@
 //! The load generator `wrk`, and what it prints.
 
-use std::process::Command;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Wrk {
-    pub(super) requests: f64,
-    pub(super) seconds: f64,
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    /// Socket errors and answers that are no success.
-    pub(super) failed: u64,
+use super::load::Outcome;
+use crate::bench::node::alone;
+
+/// What each request is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    /// Bytes to post; none is a GET.
+    pub(super) body: usize,
 }
 
-impl Wrk {
-    pub(super) fn run(url: &str, connections: usize, seconds: u64) -> Result<Self> {
-        let output = Command::new("wrk")
-            .args(["--latency", "-t", "1", "-c", &connections.to_string(), "-d", &format!("{seconds}s"), url])
-            .output()
-            .context("run wrk")?;
-        ensure!(output.status.success(), "wrk: {}", output.status);
-        let text = String::from_utf8_lossy(&output.stdout);
-        Self::parse(&text).with_context(|| format!("wrk printed\n{text}"))
+/// Asks for `url` on `connections` connections; `dir` is for a script.
+pub(super) fn run(dir: &Path, url: &str, connections: usize, request: Request<'_>, seconds: u64) -> Result<Outcome> {
+    let mut command = alone("wrk");
+    command.args([
+        "--latency",
+        "-t",
+        "1",
+        "-c",
+        &connections.to_string(),
+        "-d",
+        &format!("{seconds}s"),
+        "--timeout",
+        "20s",
+    ]);
+    for (name, value) in request.headers {
+        command.args(["-H", &format!("{name}: {value}")]);
     }
+    if request.body > 0 {
+        let script = dir.join("post.lua");
+        let text = format!("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", {})\n", request.body);
+        fs::write(&script, text).context("write a script")?;
+        command.arg("-s").arg(script);
+    }
+    let output = command.arg(url).output().context("run wrk")?;
+    ensure!(output.status.success(), "wrk: {}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse(&text).with_context(|| format!("wrk printed\n{text}"))
+}
 
-    fn parse(text: &str) -> Option<Self> {
-        let mut wrk = Self::default();
-        for line in text.lines().map(str::trim) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                [count, "requests", "in", time, ..] => {
-                    wrk.requests = count.parse().ok()?;
-                    wrk.seconds = milliseconds(time.trim_end_matches(','))? / 1e3;
-                }
-                ["50%", time] => wrk.p50 = milliseconds(time)?,
-                ["99%", time] => wrk.p99 = milliseconds(time)?,
-                ["Socket", "errors:", rest @ ..] => {
-                    for count in rest.iter().skip(1).step_by(2) {
-                        wrk.failed += count.trim_end_matches(',').parse::<u64>().ok()?;
-                    }
-                }
-                ["Non-2xx", "or", "3xx", "responses:", count] => wrk.failed += count.parse::<u64>().ok()?,
-                _ => {}
+fn parse(text: &str) -> Option<Outcome> {
+    let mut wrk = Outcome::default();
+    for line in text.lines().map(str::trim) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [count, "requests", "in", time, ..] => {
+                wrk.requests = count.parse().ok()?;
+                wrk.seconds = milliseconds(time.trim_end_matches(','))? / 1e3;
             }
+            ["50%", time] => wrk.p50 = milliseconds(time)?,
+            ["99%", time] => wrk.p99 = milliseconds(time)?,
+            ["Socket", "errors:", rest @ ..] => {
+                for count in rest.iter().skip(1).step_by(2) {
+                    wrk.failed += count.trim_end_matches(',').parse::<u64>().ok()?;
+                }
+            }
+            ["Non-2xx", "or", "3xx", "responses:", count] => wrk.failed += count.parse::<u64>().ok()?,
+            _ => {}
         }
-        (wrk.requests > 0.0).then_some(wrk)
     }
+    (wrk.requests > 0.0).then_some(wrk)
 }
 
 fn milliseconds(text: &str) -> Option<f64> {
@@ -68,8 +86,8 @@ mod tests {
                     50%  812.00us\n     75%    1.00ms\n     99%    2.50ms\n  81904 requests in 3.00s, 92.02MB read\n  \
                     Socket errors: connect 0, read 2, write 0, timeout 1\n  Non-2xx or 3xx responses: 4\n\
                     Requests/sec:  27289.02\n";
-        let expected = Wrk { requests: 81_904.0, seconds: 3.0, p50: 0.812, p99: 2.5, failed: 7 };
-        assert_eq!(Wrk::parse(text), Some(expected));
-        assert_eq!(Wrk::parse("unable to connect"), None);
+        let expected = Outcome { requests: 81_904.0, seconds: 3.0, p50: 0.812, p99: 2.5, failed: 7 };
+        assert_eq!(parse(text), Some(expected));
+        assert_eq!(parse("unable to connect"), None);
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct ServerConfig {
     values: BTreeMap<&'static str, Value>,
     /// What was given and has no effect, for the log.
     pub(super) notes: Vec<String>,
+    /// The file that was read; empty for none.
+    pub(super) file: String,
 }
 
 impl ServerConfig {
@@ -96,8 +98,9 @@ impl ServerConfig {
         }
         let variable = |prefix: &str, name: &str| format!("{prefix}_{}", name.to_ascii_uppercase().replace('-', "_"));
         let named = ["EASEGRESS", "EG"].map(|prefix| environment.get(&variable(prefix, "config-file")).cloned());
-        if let Some(path) = file.or_else(|| named.into_iter().flatten().find(|path| !path.is_empty())) {
-            read_file(&path, &mut values, &mut notes)?;
+        let file = file.or_else(|| named.into_iter().flatten().find(|path| !path.is_empty())).unwrap_or_default();
+        if !file.is_empty() {
+            read_file(&file, &mut values, &mut notes)?;
         }
         for key in KEYS {
             let short = ALIASES.iter().find(|(_, name)| *name == key.name).map_or(key.name, |(alias, _)| alias);
@@ -116,7 +119,7 @@ impl ServerConfig {
             }
         }
         values.extend(flags);
-        let mut config = Self { values, notes };
+        let mut config = Self { values, notes, file };
         config.check()?;
         if print { Ok(Asked::Text(config.to_yaml())) } else { Ok(Asked::Run(Box::new(config))) }
     }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use tidegate_http::message::Method;
 use tidegate_pipeline::Problems;
 
-use super::NOT_YET;
 use crate::data::{
     address::IpFilterSpec,
     conditions::{ConditionSpec, require_unique},
@@ -95,7 +94,7 @@ pub struct PathSpec {
     /// `${arg_id:none}`, and the placeholders or groups of the path.
     #[serde(default)]
     pub set_headers: BTreeMap<String, String>,
-    /// A pool in place of a pipeline. Not supported yet.
+    /// A pool of servers in place of a pipeline: as one of a Proxy, whose pipeline is made for it.
     #[serde(default)]
     pub backend_pool: Option<Value>,
 }
@@ -122,7 +121,6 @@ impl PathSpec {
     }
 
     pub(in crate::data) fn check(&self, at: &str, problems: &mut Problems) {
-        problems.require(self.backend_pool.is_none(), format!("{at}.backendPool"), NOT_YET);
         for (field, path) in [("path", &self.path), ("pathPrefix", &self.path_prefix)] {
             let good = path.is_empty() || path.starts_with('/');
             problems.require(good, format!("{at}.{field}"), "must begin with /");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::backend::{Distribution, MILLIS, SIZES, Sum};
+use tidegate_pipeline::stats::{Distribution, MILLIS, SIZES, TrafficSum};
 
 /// Quantiles of the summaries. Source: the reference.
 const QUANTILES: [f64; 6] = [0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
@@ -100,7 +100,7 @@ pub(crate) const BACKEND_FAMILIES: [(&str, &str, &str); 9] = [
 ];
 
 /// Writes family `number` of [`BACKEND_FAMILIES`] for one backend.
-pub(crate) fn backend(page: &mut Page, number: usize, labels: &[(&str, &str)], sum: &Sum) {
+pub(crate) fn backend(page: &mut Page, number: usize, labels: &[(&str, &str)], sum: &TrafficSum) {
     let Some((name, ..)) = BACKEND_FAMILIES.get(number) else { return };
     let (took, count) = (sum.took.sum as f64 / 1e3, sum.count);
     match number {
@@ -111,6 +111,30 @@ pub(crate) fn backend(page: &mut Page, number: usize, labels: &[(&str, &str)], s
         5 => page.histogram(name, labels, &SIZES, count, sum.sent.sum as f64, &sum.sent),
         6 => page.summary(name, labels, 1e3, count, took, &sum.took),
         7 => page.summary(name, labels, 1.0, count, sum.received.sum as f64, &sum.received),
+        _ => page.summary(name, labels, 1.0, count, sum.sent.sum as f64, &sum.sent),
+    }
+}
+
+/// Families of a proxy's pools.
+pub(crate) const POOL_FAMILIES: [(&str, &str, &str); 6] = [
+    ("proxy_total_connections", "counter", "Requests that were sent to a pool."),
+    ("proxy_total_error_connections", "counter", "Those that failed or were answered by a status of 400 or more."),
+    ("proxy_request_body_size", "histogram", "Bytes of requests to a pool, heads included."),
+    ("proxy_response_body_size", "histogram", "Bytes of bodies of a pool's answers, as far as they were announced."),
+    ("proxy_request_body_size_percentage", "summary", "Quantiles of the sizes of late."),
+    ("proxy_response_body_size_percentage", "summary", "Quantiles of the sizes of late."),
+];
+
+/// Writes family `number` of [`POOL_FAMILIES`] for one pool.
+pub(crate) fn pool(page: &mut Page, number: usize, labels: &[(&str, &str)], sum: &TrafficSum) {
+    let Some((name, ..)) = POOL_FAMILIES.get(number) else { return };
+    let count = sum.count;
+    match number {
+        0 => page.series(name, labels, count as f64),
+        1 => page.series(name, labels, sum.errors as f64),
+        2 => page.histogram(name, labels, &SIZES, count, sum.received.sum as f64, &sum.received),
+        3 => page.histogram(name, labels, &SIZES, count, sum.sent.sum as f64, &sum.sent),
+        4 => page.summary(name, labels, 1.0, count, sum.received.sum as f64, &sum.received),
         _ => page.summary(name, labels, 1.0, count, sum.sent.sum as f64, &sum.sent),
     }
 }

@@ -5,7 +5,6 @@
 //! ```
 //! Nothing of it goes through the store: who wants to know asks the node.
 
-mod backend;
 pub(super) mod metrics;
 mod pattern;
 mod top;
@@ -19,9 +18,8 @@ use std::{
 
 use serde_json::{Value, json};
 use tidegate_base::Budget;
-use tidegate_pipeline::stats::{PerThread, Sample, Snapshot, Stat};
+use tidegate_pipeline::stats::{PerThread, Sample, Snapshot, Stat, Traffic};
 
-pub(super) use backend::Backend;
 pub(super) use pattern::PathText;
 pub(super) use top::Top;
 
@@ -31,12 +29,12 @@ pub(crate) struct ServerStats {
     all: PerThread<Stat>,
     top: PerThread<Top>,
     /// By name of the pipeline.
-    backends: Mutex<BTreeMap<Box<str>, Arc<PerThread<Backend>>>>,
+    backends: Mutex<BTreeMap<Box<str>, Arc<PerThread<Traffic>>>>,
 }
 
 impl ServerStats {
     /// The numbers of a backend, made where it has none.
-    pub(super) fn backend(&self, name: &str) -> Arc<PerThread<Backend>> {
+    pub(super) fn backend(&self, name: &str) -> Arc<PerThread<Traffic>> {
         Arc::clone(self.backends().entry(name.into()).or_default())
     }
 
@@ -45,7 +43,7 @@ impl ServerStats {
         self.backends().retain(|name, _| is_named(name));
     }
 
-    fn backends(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Arc<PerThread<Backend>>>> {
+    fn backends(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Arc<PerThread<Traffic>>>> {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,12 +51,11 @@ impl ServerStats {
         self.all.sum(now)
     }
 
-    /// Each backend that was asked for something, with its numbers.
-    pub(super) fn sum_backends(&self) -> Vec<(Box<str>, backend::Sum)> {
-        let all: Vec<(Box<str>, Arc<PerThread<Backend>>)> =
-            self.backends().iter().map(|(name, numbers)| (name.clone(), Arc::clone(numbers))).collect();
-        let sums = all.into_iter().filter(|(_, numbers)| !numbers.is_empty());
-        sums.map(|(name, numbers)| (name, backend::Sum::of(&numbers))).collect()
+    /// Each backend that was asked for something, by name.
+    pub(super) fn asked_backends(&self) -> Vec<(Box<str>, Arc<PerThread<Traffic>>)> {
+        let backends = self.backends();
+        let asked = backends.iter().filter(|(_, numbers)| !numbers.is_empty());
+        asked.map(|(name, numbers)| (name.clone(), Arc::clone(numbers))).collect()
     }
 
     /// The busiest paths, as a status lists them.

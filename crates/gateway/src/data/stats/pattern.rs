@@ -55,7 +55,7 @@ impl Learner {
             if place.prefix == prefix || place.seen == 0 {
                 place.prefix = prefix;
                 if place.seen.count_ones() <= DIFFERENT_MAX {
-                    place.seen |= 1 << (hash(0, part) % 64);
+                    place.seen |= 1 << (hash(0, part) >> 58);
                 }
                 return place.seen.count_ones() > DIFFERENT_MAX;
             }

@@ -15,6 +15,7 @@ use super::{
     Gateway, body, connect, read_all, read_until, status,
     upstream::{Then, echo, raw, read_request, upstream},
 };
+use crate::objects::Plane;
 
 #[test]
 fn requests_and_answers_pass_with_their_framing() {
@@ -277,4 +278,28 @@ fn servers_take_turns() {
         seen.push_str(body(&read_until(&mut client, "!")).trim_end_matches('!'));
     }
     assert_eq!(seen, "abcabc");
+}
+
+#[test]
+fn a_path_may_have_a_pool_in_place_of_a_pipeline() {
+    let mut gateway = Gateway::new();
+    let server = |edit: u64, url: String| {
+        json!({"port": 0, "address": "127.0.0.1", "maxConnections": edit, "rules": [{"paths": [
+            {"path": "/none", "backend": "none"},
+            {"pathPrefix": "/", "backendPool": {"servers": [{"url": url}]}},
+        ]}]})
+    };
+    let url = format!("http://{}", super::upstream::echo());
+    gateway.set("s", "HTTPServer", server(1000, url.clone()));
+    let statuses = gateway.apply();
+    assert_eq!(statuses["s"].warnings, ["the pipeline \"none\" does not exist"]);
+    assert_eq!((gateway.status("/a"), gateway.status("/none")), (200, 503));
+    gateway.set("s", "HTTPServer", server(1001, url));
+    gateway.apply();
+    assert_eq!(gateway.status("/a"), 200);
+    let metrics: String = gateway.plane.metrics(&[]).collect();
+    assert!(metrics.contains("backend=\"GENERATED-s-0-1\"} 2\n"), "{metrics}");
+    gateway.set("s", "HTTPServer", server(1002, "no url".to_owned()));
+    let error = gateway.apply()["s"].error.clone().unwrap();
+    assert!(error.starts_with("rules[0].paths[1].backendPool.servers[0].url: "), "{error}");
 }

@@ -240,11 +240,11 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
             "rules[0].paths[0].headers[0].regexp",
             "rules[0].paths[0].queries[0]",
             "rules[0].paths[0].pathRegexp",
-            "rules[0].paths[1].backendPool",
             "rules[0].paths[1].methods[1]",
             "rules[0].paths[1].rewriteTarget",
             "rules[1].hosts[0].value",
             "ipFilter.allowIPs[0]",
+            "rules[0].paths[1].backendPool",
         ],
     );
     check(

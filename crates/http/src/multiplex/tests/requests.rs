@@ -127,7 +127,7 @@ impl Service for Look {
     async fn handle(&self, mut exchange: Exchange) -> Exchange {
         let head = exchange.head();
         assert_eq!((head.version, head.method), (Version::Http2, Method::Post));
-        assert_eq!((head.authority(), head.scheme()), (&b"h.test"[..], Some("http")));
+        assert_eq!((head.authority(), head.scheme()), (&b"h.test"[..], None));
         assert_eq!(head.headers.get(Known::Host), Some(&b"h.test"[..]));
         assert_eq!(exchange.peer_text(), "127.0.0.1");
         let silent = exchange.head().path() == b"/silent";

@@ -1,13 +1,13 @@
-//! The numbers of one backend of one server: what the metrics are made of.
+//! Totals and distributions of one target of requests, a backend or a pool: what its metrics are made of.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tidegate_pipeline::stats::{Counted, Histogram, PerThread, Quantiles, Sample};
+use super::{Counted, Histogram, PerThread, Quantiles, Sample, add};
 
 /// Upper bounds of the places, ms. Source: the reference.
-pub(super) const MILLIS: [f64; 10] = [10.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1000.0, 2000.0, 4000.0, 8000.0];
+pub const MILLIS: [f64; 10] = [10.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1000.0, 2000.0, 4000.0, 8000.0];
 /// From 200 to 400,000 bytes in ten steps of one factor. Source: the reference.
-pub(super) const SIZES: [f64; 10] = [
+pub const SIZES: [f64; 10] = [
     200.0,
     465.235_147,
     1_082.218_71,
@@ -36,17 +36,13 @@ impl Places {
     }
 }
 
-fn add(number: &AtomicU64, more: u64) {
-    number.store(number.load(Relaxed).wrapping_add(more), Relaxed);
-}
-
 /// Times from 64 µs to 17 s, sizes from 64 bytes to 64 MiB.
 type Times = Histogram<54, 3, 6>;
 type Sizes = Histogram<20, 1, 6>;
 
-/// The numbers of one thread.
+/// The numbers of one thread. Written by it, read by any.
 #[derive(Debug, Default)]
-pub(crate) struct Backend {
+pub struct Traffic {
     count: AtomicU64,
     errors: AtomicU64,
     /// Sums in µs and bytes.
@@ -60,15 +56,16 @@ pub(crate) struct Backend {
     recent: AtomicU64,
 }
 
-impl Counted for Backend {
+impl Counted for Traffic {
     const BYTES: u64 = 512;
 }
 
 /// Requests after which the older half of those that quantiles tell of weighs half.
 const RECENT: u64 = 4096;
 
-impl Backend {
-    pub(crate) fn record(&self, sample: &Sample) {
+impl Traffic {
+    /// Only for the thread whose it is.
+    pub fn record(&self, sample: &Sample) {
         let micros = u64::try_from(sample.took.as_micros()).unwrap_or(u64::MAX);
         add(&self.count, 1);
         if sample.is_error() {
@@ -90,26 +87,29 @@ impl Backend {
     }
 }
 
-/// One distribution of a backend, summed over the threads.
+/// One distribution, summed over the threads.
 #[derive(Debug, Default)]
-pub(crate) struct Distribution {
-    pub(super) places: [u64; 10],
-    pub(super) sum: u64,
-    pub(super) quantiles: Quantiles,
+pub struct Distribution {
+    /// Counts up to each bound, of that bound alone.
+    pub places: [u64; 10],
+    pub sum: u64,
+    pub quantiles: Quantiles,
 }
 
 /// The numbers of all threads.
 #[derive(Debug, Default)]
-pub(crate) struct Sum {
-    pub(super) count: u64,
-    pub(super) errors: u64,
-    pub(super) took: Distribution,
-    pub(super) received: Distribution,
-    pub(super) sent: Distribution,
+pub struct TrafficSum {
+    pub count: u64,
+    pub errors: u64,
+    /// µs
+    pub took: Distribution,
+    /// Bytes of requests and answers.
+    pub received: Distribution,
+    pub sent: Distribution,
 }
 
-impl Sum {
-    pub(super) fn of(threads: &PerThread<Backend>) -> Self {
+impl TrafficSum {
+    pub fn of(threads: &PerThread<Traffic>) -> Self {
         let mut sum = Self::default();
         threads.each(|own| {
             sum.count += own.count.load(Relaxed);
@@ -137,9 +137,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_counts_what_was_asked_of_it() {
+    fn traffic_is_counted_by_bounds_and_by_quantiles() {
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        let threads = PerThread::<Backend>::default();
+        let threads = PerThread::<Traffic>::default();
         let other = std::thread::scope(|scope| scope.spawn(|| threads.enter(&budget).unwrap()).join().unwrap());
         let own = [threads.enter(&budget).unwrap(), other];
         for (number, own) in (0..20_000u64).zip(own.iter().cycle()) {
@@ -147,7 +147,7 @@ mod tests {
             let sample = Sample { status, took: Duration::from_millis(number % 100), received: 300, sent: number };
             own.record(&sample);
         }
-        let sum = Sum::of(&threads);
+        let sum = TrafficSum::of(&threads);
         assert_eq!((sum.count, sum.errors), (20_000, 200));
         // 0 to 10, 11 to 50, 51 to 100
         assert_eq!(sum.took.places[..4], [2200, 8000, 9800, 0]);

@@ -1,0 +1,72 @@
+//! Pipelines that an HTTPServer makes of the pools of its paths.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::json;
+use tidegate_pipeline::{Deps, Parts, Pipeline, Registry, Report};
+
+use super::{server::Target, spec::HttpServerSpec};
+
+/// By name: `GENERATED-<server>-<rule>-<path>`. They live and change with the server, and are no objects of their own.
+pub(crate) type Generated = BTreeMap<String, Arc<Pipeline>>;
+
+fn name(server: &str, rule: usize, path: usize) -> String {
+    format!("GENERATED-{server}-{rule}-{path}")
+}
+
+/// Builds a pipeline with one Proxy, `proxy`, for each pool. What is wrong with one goes to the report.
+pub(super) fn build(
+    server: &str,
+    spec: &HttpServerSpec,
+    registry: &Registry,
+    deps: &Deps,
+    report: &mut Report,
+) -> Generated {
+    let mut all = Generated::new();
+    let paths = spec
+        .rules
+        .iter()
+        .enumerate()
+        .flat_map(|(rule, spec)| spec.paths.iter().enumerate().map(move |(path, spec)| (rule, path, spec)));
+    for (rule, path, spec) in paths {
+        let Some(pool) = &spec.backend_pool else { continue };
+        let (name, mut own) = (name(server, rule, path), Report::default());
+        let filters = [json!({"name": "proxy", "kind": "Proxy", "pools": [pool]})];
+        let parts = Parts { name: &name, filters: &filters, ..Parts::default() };
+        let built = Pipeline::build(parts, registry, deps, &mut own);
+        let at = format!("rules[{rule}].paths[{path}].backendPool");
+        let field = |inner: &str| match inner.strip_prefix("filters[0].pools[0]") {
+            Some(rest) => format!("{at}{rest}"),
+            None => at.clone(),
+        };
+        for problem in own.problems.iter() {
+            report.problems.add(field(&problem.field), problem.message.clone());
+        }
+        report.warnings.extend(own.warnings.iter().map(|warning| field(warning)));
+        all.extend(built.map(|pipeline| (name, Arc::new(pipeline))));
+    }
+    all
+}
+
+/// Has the paths with pools, whose targets stand in the order of the spec, lead to the pipelines made of them.
+pub(super) fn assign(server: &str, spec: &HttpServerSpec, targets: &mut [Target]) {
+    let paths = spec
+        .rules
+        .iter()
+        .enumerate()
+        .flat_map(|(rule, spec)| spec.paths.iter().enumerate().map(move |(path, spec)| (rule, path, spec)));
+    for ((rule, path, spec), target) in paths.zip(targets) {
+        if spec.backend_pool.is_some() {
+            target.backend = name(server, rule, path);
+        }
+    }
+}
+
+/// Has pipelines go on with what those of the same path counted.
+pub(super) fn inherit(new: &mut Generated, before: &Generated) {
+    for (name, pipeline) in new {
+        if let (Some(pipeline), Some(before)) = (Arc::get_mut(pipeline), before.get(name)) {
+            pipeline.inherit(before);
+        }
+    }
+}
