@@ -4,6 +4,9 @@ mod adapt;
 mod builder;
 mod cors;
 mod fallback;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gzip;
 mod header_lookup;
 mod header_to_json;

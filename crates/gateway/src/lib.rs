@@ -9,6 +9,9 @@
 pub mod admin;
 mod custom;
 pub mod data;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 pub mod objects;
 mod router;

@@ -10,6 +10,8 @@
 
 mod canonical;
 mod config;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod given;
 #[cfg(test)]
 mod tests;

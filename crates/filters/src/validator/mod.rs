@@ -1,6 +1,8 @@
 //! `Validator` lets only those requests through that show what they must: headers, a token, a signature, a password.
 
 mod basic;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 mod jwt;
 #[cfg(test)]

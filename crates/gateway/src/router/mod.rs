@@ -2,7 +2,11 @@
 //!
 //! Two kinds: [`Ordered`] takes the first path in the order of the spec, [`Trees`] the most specific one of a rule.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hosts;
+#[cfg(any(test, fuzzing))]
+mod model;
 mod ordered;
 mod path;
 mod pattern;

@@ -2,6 +2,8 @@
 
 mod checker;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod hash;
 mod known;
 mod md5;

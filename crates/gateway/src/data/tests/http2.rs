@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Runs a client with one connection.
-fn with_client<F: Future<Output = ()>>(gateway: &Gateway, work: impl FnOnce(SendRequest<Bytes>) -> F) {
+pub(super) fn with_client<F: Future<Output = ()>>(gateway: &Gateway, work: impl FnOnce(SendRequest<Bytes>) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let address = gateway.address();
     runtime.block_on(async {
@@ -31,7 +31,12 @@ fn with_client<F: Future<Output = ()>>(gateway: &Gateway, work: impl FnOnce(Send
     });
 }
 
-async fn ask(client: &mut SendRequest<Bytes>, method: &str, path: &str, body: &'static str) -> (u16, String) {
+pub(super) async fn ask(
+    client: &mut SendRequest<Bytes>,
+    method: &str,
+    path: &str,
+    body: &'static str,
+) -> (u16, String) {
     let request = Request::builder().method(method).uri(format!("http://h{path}")).body(()).unwrap();
     let (answer, mut stream) = client.send_request(request, body.is_empty()).unwrap();
     if !body.is_empty() {

@@ -8,6 +8,7 @@ mod global;
 mod http2;
 mod keep;
 mod namespaces;
+mod panics;
 mod proxy;
 mod redirects;
 mod reload;
