@@ -9,7 +9,7 @@ use tidegate_http::tls;
 use crate::{
     Error, Output, Streams,
     args::{ConfigCommand, Show},
-    documents, print,
+    documents, files, print,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +88,10 @@ impl Cluster {
         Self { server: server.to_owned(), ..Self::default() }
     }
 
+    pub(crate) const fn has_authority(&self) -> bool {
+        !(self.certificate_authority.is_empty() && self.certificate_authority_data.is_empty())
+    }
+
     /// PEM of the authorities that the server's certificate must come from; `None`: those of the system.
     pub(crate) fn authority(&self) -> Result<Option<Vec<u8>>, Error> {
         pem("certificate-authority", &self.certificate_authority, &self.certificate_authority_data)
@@ -95,6 +99,13 @@ impl Cluster {
 }
 
 impl User {
+    /// Whether it has a password or a certificate to show.
+    pub(crate) fn has_credentials(&self) -> bool {
+        let certificate =
+            [&self.client_certificate, &self.client_certificate_data, &self.client_key, &self.client_key_data];
+        [&self.username, &self.password].iter().chain(&certificate).any(|text| !text.is_empty())
+    }
+
     /// The certificate to show to the server.
     pub(crate) fn identity(&self) -> Result<Option<tls::Identity>, Error> {
         let cert = pem("client-certificate", &self.client_certificate, &self.client_certificate_data)?;
@@ -185,7 +196,8 @@ pub(crate) fn run(
             if !all.contexts.iter().any(|entry| entry.name == *name) {
                 return Err(Error::Local(format!("{}: contexts has no {name}", path.display())));
             }
-            fs::write(&path, chosen(&text, name)).map_err(|e| Error::Local(format!("{}: {e}", path.display())))?;
+            files::replace(&path, &chosen(&text, name))
+                .map_err(|e| Error::Local(format!("{}: {e}", path.display())))?;
             writeln!(streams.out, "Switched to context {name}")?;
         }
     }

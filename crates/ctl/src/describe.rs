@@ -6,7 +6,7 @@ use crate::{
     Error, Output, Streams, get,
     get::{StatusKey, Wanted},
     kinds::{self, Resource},
-    print::{inline, text, write_documents, write_json, yaml_text},
+    print::{escaped, inline, text, write_documents, write_json, yaml_text},
     server::Server,
 };
 
@@ -93,6 +93,7 @@ fn sections(value: &Value) -> Result<String, Error> {
     for (key, value) in first.chain(rest).chain(map.get_key_value(LAST)) {
         let mut letters = key.chars();
         let head: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+        let head = escaped(&head);
         if !is_long(value) {
             out += &format!("{head}: {}\n", inline(value));
             continue;

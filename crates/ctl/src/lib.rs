@@ -13,6 +13,7 @@ mod diff;
 mod documents;
 mod edit;
 mod explain;
+mod files;
 mod get;
 mod history;
 mod httpproxy;
@@ -30,6 +31,7 @@ use apply::Mode;
 use args::{Command, ConvertCommand, CreateCommand, LocalCommand, NodeCommand, Output, Show};
 use clap::Args as _;
 use get::Wanted;
+use print::Plain;
 use server::Server;
 
 pub use args::Ctl;
@@ -43,7 +45,9 @@ pub struct Streams<'a> {
 }
 
 /// Runs one command to its end, on a runtime of its own. Returns whether all of it succeeded; why not is on `streams.err`.
-pub fn run(ctl: &Ctl, mut streams: Streams<'_>) -> bool {
+pub fn run(ctl: &Ctl, streams: Streams<'_>) -> bool {
+    let (mut out, mut err) = (Plain::new(streams.out), Plain::new(streams.err));
+    let mut streams = Streams { input: streams.input, out: &mut out, err: &mut err };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
         // Some verbs hold much at a time: not on the stack.

@@ -1,6 +1,6 @@
 //! Requests to the node, and what went wrong with them.
 
-use std::{cell::OnceCell, io::Write};
+use std::{cell::OnceCell, io::Write, net::IpAddr};
 
 use serde_json::Value;
 use tidegate_http::{
@@ -13,7 +13,7 @@ use crate::{
     args::Global,
     base64,
     contexts::{Cluster, Contexts, User},
-    print::inline,
+    print::{escaped, inline},
 };
 
 /// Admin API of `server`, and client port of `store`, which has no admin API.
@@ -106,6 +106,10 @@ impl Server {
             (Some((_, host)), true) => format!("https://{host}"),
             (Some(_), false) => given.to_owned(),
             (None, true) => format!("https://{given}"),
+            // A password must not be sent in the clear to find out that the server speaks https.
+            (None, false) if (user.has_credentials() || cluster.has_authority()) && !is_loopback(given) => {
+                format!("https://{given}")
+            }
             (None, false) => format!("http://{given}"),
         };
         let credentials = (!user.username.is_empty()).then(|| {
@@ -220,6 +224,7 @@ fn check(answer: Answer) -> Result<Answer, Error> {
         Value::Array(problems) => problems.iter().map(problem).collect(),
         _ => problems(&message),
     };
+    let message = escaped(&message).into_owned();
     Err(Error::Refused(Box::new(Refusal { status: answer.status, message, problems, warnings: warnings(&told) })))
 }
 
@@ -233,7 +238,7 @@ fn problems(message: &str) -> Vec<String> {
     let Ok(Value::Object(told)) = serde_json::from_str(message) else { return Vec::new() };
     let lists = told.values().map(|value| match value {
         Value::Array(values) => values.iter().map(problem).collect(),
-        Value::String(text) => vec![text.clone()],
+        text @ Value::String(_) => vec![inline(text)],
         _ => Vec::new(),
     });
     lists.flatten().collect()
@@ -241,10 +246,21 @@ fn problems(message: &str) -> Vec<String> {
 
 fn problem(problem: &Value) -> String {
     match (problem["field"].as_str(), problem["message"].as_str()) {
-        (Some("") | None, Some(message)) => message.to_owned(),
-        (Some(field), Some(message)) => format!("{field}: {message}"),
+        (Some("") | None, Some(message)) => escaped(message).into_owned(),
+        (Some(field), Some(message)) => escaped(&format!("{field}: {message}")).into_owned(),
         _ => inline(problem),
     }
+}
+
+/// Whether an address without scheme is one of this machine.
+fn is_loopback(address: &str) -> bool {
+    let authority = address.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let loopback = host.parse::<IpAddr>().map_or(host == "localhost", |ip| ip.to_canonical().is_loopback());
+    loopback && !authority.contains('@')
 }
 
 /// A name as one segment of a path, or as a value of a query.
@@ -262,12 +278,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn credentials_go_over_https_unless_the_server_is_this_machine() {
+        let base = |server: &str, cluster: &str, user: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let text = format!(
+                "current-context: c\nclusters: [{{name: k, cluster: {{server: '{server}', {cluster}}}}}]\n\
+                 users: [{{name: u, user: {{{user}}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
+            );
+            std::fs::write(file.path(), text).unwrap();
+            let config = Some(file.path().to_str().unwrap().to_owned());
+            Server::new(&Global { config, server: None, force_tls: false, insecure_skip_verify: false }).unwrap().base
+        };
+        assert_eq!(base("h:1", "", ""), "http://h:1");
+        for user in ["username: a", "password: b", "client-certificate: f", "client-key-data: f"] {
+            assert_eq!(base("h:1", "", user), "https://h:1", "{user}");
+        }
+        assert_eq!(base("h:1", "certificate-authority: f", ""), "https://h:1");
+        assert_eq!(base("http://h:1", "", "username: a"), "http://h:1", "somebody said so");
+        for here in ["127.0.0.1:1", "localhost", "[::1]:1", "127.9.9.9"] {
+            assert_eq!(base(here, "", "username: a"), format!("http://{here}"));
+        }
+        for other in ["127.0.0.1.evil:1", "localhost:1@evil", "[::1]@evil", "[::2]:1", "evil:1/127.0.0.1", "10.0.0.1:1"]
+        {
+            assert_eq!(base(other, "", "username: a"), format!("https://{other}"));
+        }
+    }
+
+    #[test]
     fn problems_are_told_one_by_one() {
         let told = r#"{"jsonschemaErrs": ["port: too small"], "formatErrs": ["a: b"], "systemErr": "c"}"#;
         assert_eq!(problems(told), ["port: too small", "a: b", "c"]);
         let of = |told: &str| problem(&serde_json::from_str(told).unwrap());
         assert_eq!(of(r#"{"field": "rules[0].host", "message": "no"}"#), "rules[0].host: no");
         assert_eq!(of(r#"{"field": "", "message": "no"}"#), "no");
+        assert_eq!(of(r#"{"field": "a", "message": "\u001b[2J\n"}"#), "a: \\u001b[2J\\n");
+        assert_eq!(problems(r#"{"systemErr": "\u009b"}"#), ["\\u009b"]);
         assert!(problems("no such kind").is_empty());
         assert!(problems("[1]").is_empty());
     }

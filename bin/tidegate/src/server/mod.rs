@@ -138,7 +138,8 @@ fn run(config: &ServerConfig) -> Result<(), ServerError> {
     node.signals.reopen_on_hangup().map_err(NodeError::Signals)?;
 
     let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
-    let custom_data = StoreData::start(kv.clone(), kv.clone()).map_err(io("start the readers of custom data"))?;
+    let custom_data = StoreData::start(kv.clone(), kv.clone(), node.budget.clone())
+        .map_err(io("start the readers of custom data"))?;
     let options = Options { custom_data: Some(Arc::new(custom_data)), ..Options::default() };
     let plane = DataPlane::with(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS), options)
         .map_err(io("start the gateway"))?;

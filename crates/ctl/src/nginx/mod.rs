@@ -10,7 +10,7 @@ mod upstream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    io::Write,
     path::Path,
 };
 
@@ -18,7 +18,7 @@ use lex::{Directive, Reader};
 use serde_json::Value;
 use upstream::Upstream;
 
-use crate::{Error, Streams, args::NginxArgs, print};
+use crate::{Error, Streams, args::NginxArgs, files::create_private, print};
 
 /// What is known while servers and locations are read.
 struct Scope<'a> {
@@ -72,7 +72,9 @@ pub(crate) fn convert(wanted: &NginxArgs, streams: &mut Streams<'_>) -> Result<b
     let mut text = Vec::new();
     print::write_documents(&mut text, &objects)?;
     match &wanted.output {
-        Some(file) => fs::write(file, text).map_err(|error| Error::Local(format!("{file}: {error}")))?,
+        Some(file) => create_private(Path::new(file))
+            .and_then(|mut out| out.write_all(&text))
+            .map_err(|error| Error::Local(format!("{file}: {error}")))?,
         None => streams.out.write_all(&text)?,
     }
     Ok(true)

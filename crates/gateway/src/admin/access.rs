@@ -14,7 +14,7 @@ pub struct Credentials {
     pub token: Option<String>,
     /// Passwords by user, for basic authentication.
     pub users: BTreeMap<String, String>,
-    /// Whether a client certificate that was verified is enough.
+    /// Whether a client certificate that was verified is enough, where there is neither a token nor a user.
     pub certificates: bool,
     /// Origins of web pages that may use the API, such as `https://console.example`; `*`: all of them.
     pub origins: Vec<String>,
@@ -76,7 +76,9 @@ impl Access {
         if self.is_open() {
             return Some("local".to_owned());
         }
-        if self.credentials.certificates && request.certificate {
+        let Credentials { token, users, certificates, .. } = &self.credentials;
+        // Where a token or users are configured, a certificate is asked for besides, and tells nobody's name.
+        if *certificates && request.certificate && token.is_none() && users.is_empty() {
             return Some("certificate".to_owned());
         }
         let value = request.authorization.as_str();
@@ -86,8 +88,7 @@ impl Access {
         let (scheme, rest) = value.split_once(' ')?;
         let rest = rest.trim_ascii_start();
         if scheme.eq_ignore_ascii_case("bearer") {
-            let token = self.credentials.token.as_ref()?;
-            return same(rest.as_bytes(), token.as_bytes()).then(|| "token".to_owned());
+            return same(rest.as_bytes(), token.as_ref()?.as_bytes()).then(|| "token".to_owned());
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
@@ -97,7 +98,7 @@ impl Access {
         let (user, password) = (&given[..colon], &given[colon + 1..]);
         let mut found = None;
         // All of them, whichever fits: how long it takes must not tell which users there are.
-        for (name, secret) in &self.credentials.users {
+        for (name, secret) in users {
             let fits = same(user, name.as_bytes()) & same(password, secret.as_bytes());
             if black_box(fits) {
                 found = Some(name);
@@ -207,7 +208,9 @@ mod tests {
             assert_eq!(access.who(&request).as_deref(), expected, "{}", request.authorization);
         };
         check("", false, None);
-        check("", true, Some("certificate"));
+        check("", true, None);
+        check("Bearer wrong", true, None);
+        check("Bearer t0ken", true, Some("token"));
         check("Bearer t0ken", false, Some("token"));
         check("bearer  t0ken", false, Some("token"));
         for wrong in
@@ -222,6 +225,11 @@ mod tests {
             check(&format!("Basic {wrong}"), false, None);
         }
         check(&format!("Bearer {}", "x".repeat(VALUE_BYTES_MAX)), false, None);
+        let only = Credentials { certificates: true, ..Credentials::default() };
+        let only = Access::new("0.0.0.0:2381".parse().unwrap(), only).unwrap();
+        let certificate = |certificate| AdminRequest { certificate, ..AdminRequest::default() };
+        assert_eq!(only.who(&certificate(true)).as_deref(), Some("certificate"));
+        assert_eq!(only.who(&certificate(false)), None);
         assert_eq!(access.challenges(), ["Basic realm=\"easegress-basic-auth\"", "Bearer realm=\"admin\""]);
         assert!(access.allows_origin("HTTPS://console.example") && !access.allows_origin("https://evil.example"));
         assert!(!Access::open().allows_origin("") && Access::open().who(&AdminRequest::default()).is_some());

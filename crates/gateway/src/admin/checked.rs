@@ -1,13 +1,15 @@
 //! A spec, read and checked: what would be stored, and what is wrong with it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tidegate_base::{ByteSize, Lease, clock};
+use tidegate_base::{Budget, ByteSize, Holder, Lease, clock};
 
 use super::{AdminRequest, AdminResponse, error::AdminError, objects::STORED_LIMIT, service::Admin};
 use crate::objects::{
-    Meter, OBJECT_BYTES, Problem, ReadError, Review, SYSTEM_KINDS, Spec, building, built_bytes, read_json, read_text,
-    system_review,
+    Meter, OBJECT_BYTES, Plane, Problem, ReadError, Review, SYSTEM_KINDS, Spec, building, built_bytes, read_json,
+    read_text, system_review,
 };
 
 /// Most that one body may take while it is read.
@@ -28,17 +30,33 @@ pub(super) struct Checked {
 
 impl Checked {
     /// Reads and checks a body. What has no name or kind is an error at once: nothing else can be said about it.
-    pub(super) fn read(admin: &Admin, request: &AdminRequest) -> Result<Self, AdminError> {
-        let mut meter = Meter::new(&admin.budget, READ_LIMIT);
-        let value = read_text(&request.body, request.says_json(), &mut meter).map_err(AdminError::Unreadable)?;
-        Self::new(admin, value, &meter)
+    pub(super) async fn read(admin: &Admin, request: &AdminRequest) -> Result<Self, AdminError> {
+        let says_json = request.says_json();
+        let read = move |text: &[u8], meter: &mut Meter| read_text(text, says_json, meter);
+        Self::on_worker(admin, request.body.clone(), READ_LIMIT, read).await
     }
 
     /// As [`Checked::read`], of what was stored once.
-    pub(super) fn of_text(admin: &Admin, text: &[u8]) -> Result<Self, AdminError> {
-        let mut meter = Meter::new(&admin.budget, STORED_LIMIT);
-        let value = read_json(text, &mut meter).map_err(AdminError::Unreadable)?;
-        Self::new(admin, value, &meter)
+    pub(super) async fn of_text(admin: &Admin, text: Bytes) -> Result<Self, AdminError> {
+        Self::on_worker(admin, text, STORED_LIMIT, read_json).await
+    }
+
+    async fn on_worker(
+        admin: &Admin,
+        text: Bytes,
+        limit: ByteSize,
+        read: impl FnOnce(&[u8], &mut Meter) -> Result<Value, ReadError> + Send + 'static,
+    ) -> Result<Self, AdminError> {
+        let (budget, plane) = (admin.budget.clone(), Arc::clone(&admin.plane));
+        let lease = budget.try_lease(Holder::Gateway, text.len() as u64);
+        let lease = lease.ok_or(AdminError::Unreadable(ReadError::NoRoom))?;
+        let job = move || {
+            let _lease = lease;
+            let mut meter = Meter::new(&budget, limit);
+            let value = read(&text, &mut meter).map_err(AdminError::Unreadable)?;
+            Self::new(&*plane, &budget, value, &meter)
+        };
+        admin.worker.run(job).await?
     }
 
     pub(super) fn gone(name: &str) -> Self {
@@ -53,13 +71,13 @@ impl Checked {
         }
     }
 
-    fn new(admin: &Admin, value: Value, meter: &Meter) -> Result<Self, AdminError> {
+    fn new(plane: &dyn Plane, budget: &Budget, value: Value, meter: &Meter) -> Result<Self, AdminError> {
         let mut spec = Spec::new(value).map_err(AdminError::Invalid)?;
         let no_room = || AdminError::Unreadable(ReadError::NoRoom);
-        let _building = building(meter, &admin.budget).ok_or_else(no_room)?;
+        let _building = building(meter, budget).ok_or_else(no_room)?;
         let review = match spec.kind() {
             kind if SYSTEM_KINDS.contains(&kind) => system_review(kind, spec.body()),
-            kind if admin.plane.kinds().contains(&kind) => admin.plane.review(kind, spec.body()),
+            kind if plane.kinds().contains(&kind) => plane.review(kind, spec.body()),
             kind => {
                 let problem = Problem::new("kind", format!("{kind} is not a kind that this version has"));
                 Review { problems: vec![problem], ..Review::default() }
@@ -73,7 +91,7 @@ impl Checked {
         if text.len() > super::BODY_BYTES_MAX {
             return Err(AdminError::BodyTooLarge(super::BODY_BYTES_MAX));
         }
-        let lease = admin.budget.try_lease(tidegate_base::Holder::Gateway, text.len() as u64).ok_or_else(no_room)?;
+        let lease = budget.try_lease(Holder::Gateway, text.len() as u64).ok_or_else(no_room)?;
         // The old one stays until the new one is built, so an update needs room for both.
         let bytes = text.len() as u64 + OBJECT_BYTES + built_bytes(meter, &text);
         let (name, kind) = (spec.name().to_owned(), spec.kind().to_owned());

@@ -1,5 +1,7 @@
 //! All objects as one answer, written page by page: what is held at a time is a page, whatever there is in all.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use tidegate_api::{BoxFuture, Error};
 use tidegate_base::{Budget, ByteSize, Holder};
@@ -10,6 +12,7 @@ use super::{
     error::AdminError,
     service::VERSION_HEADER,
 };
+use crate::custom::{CustomStore, Kind};
 use crate::objects::{Listed, Meter, Page, ReadError, SYSTEM_KINDS, Store, read_json, system_spec};
 
 /// Values of one object, while it becomes YAML.
@@ -25,6 +28,8 @@ pub(super) enum What {
     Namespaces,
     /// Items of custom data.
     Items,
+    /// Kinds of custom data, each with the number of its items.
+    Kinds,
 }
 
 pub(super) struct List {
@@ -51,6 +56,7 @@ struct Format {
     yaml: bool,
     /// Wrapped in an object of namespaces.
     namespaces: bool,
+    kinds: bool,
 }
 
 impl List {
@@ -64,8 +70,8 @@ impl List {
     ) -> Result<AdminResponse, AdminError> {
         let listed = store.list_below(&prefix, Page::default()).await.map_err(AdminError::Store)?;
         let version = listed.version.unwrap_or_default();
-        let format = Format { yaml, namespaces: what == What::Namespaces };
-        let system: &[_] = if what == What::Items { &[] } else { &SYSTEM_KINDS };
+        let format = Format { yaml, namespaces: what == What::Namespaces, kinds: what == What::Kinds };
+        let system: &[_] = if matches!(what, What::Items | What::Kinds) { &[] } else { &SYSTEM_KINDS };
         let list = Self { prefix, system, store, budget, format, state: State::Page(Box::new(listed)), empty: true };
         Ok(AdminResponse {
             status: 200,
@@ -90,7 +96,8 @@ impl List {
         let mut out = String::with_capacity(estimate + 64);
         for (name, text) in &listed.objects {
             self.put_system(&mut out, Some(name))?;
-            self.put(&mut out, text)?;
+            let count = if self.format.kinds { CustomStore(&self.store).count(name).await? } else { 0 };
+            self.put(&mut out, text, count)?;
         }
         match listed.next {
             Some(page) => self.state = State::Next(page),
@@ -113,14 +120,14 @@ impl List {
         {
             self.system = rest;
             if name != Some(*kind) {
-                self.put(out, &Bytes::from(system_spec(kind).to_string()))?;
+                self.put(out, &Bytes::from(system_spec(kind).to_string()), 0)?;
             }
         }
         Ok(())
     }
 
-    /// Writes only what can be read: one damaged spec must not make the whole list unreadable.
-    fn put(&mut self, out: &mut String, text: &Bytes) -> Result<(), Error> {
+    /// Writes only what can be read: one damaged spec must not make the whole list unreadable. `count` is the items of a kind.
+    fn put(&mut self, out: &mut String, text: &Bytes, count: i64) -> Result<(), Error> {
         let mut meter = Meter::new(&self.budget, STORED_LIMIT);
         let value = match read_json(text, &mut meter) {
             Ok(value) => value,
@@ -129,10 +136,11 @@ impl List {
             // An object that is left out of a list looks as if it were gone.
             Err(ReadError::NoRoom) => return Err(Error::TooManyRequests),
         };
-        let Ok(text) = std::str::from_utf8(text) else { return Ok(()) };
+        let value = if self.format.kinds { Kind::listed(value, count) } else { Some(value) };
+        let (Some(value), Ok(text)) = (value, std::str::from_utf8(text)) else { return Ok(()) };
         out.push_str(self.format.before(std::mem::take(&mut self.empty)));
         if !self.format.yaml {
-            out.push_str(text);
+            out.push_str(&if self.format.kinds { value.to_string().into() } else { Cow::from(text) });
             return Ok(());
         }
         let yaml = serde_yaml_ng::to_string(&value).map_err(Error::undecodable)?;

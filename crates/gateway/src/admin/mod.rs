@@ -27,6 +27,7 @@ mod route;
 mod service;
 mod status;
 mod versions;
+mod worker;
 
 pub use access::{Access, AccessError, Credentials};
 pub use answer::{AdminResponse, Body, Chunk, Chunks};

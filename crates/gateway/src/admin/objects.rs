@@ -32,7 +32,7 @@ struct Plan<'a> {
 
 impl Admin {
     pub(super) async fn create(&self, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
-        let checked = match self.read(call, "create") {
+        let checked = match self.read(call, "create").await {
             Ok(checked) => checked,
             Err(answer) => return answer,
         };
@@ -47,7 +47,7 @@ impl Admin {
     }
 
     pub(super) async fn update(&self, name: &str, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
-        let checked = match self.read(call, "update") {
+        let checked = match self.read(call, "update").await {
             Ok(checked) => checked,
             Err(answer) => return answer,
         };
@@ -64,7 +64,7 @@ impl Admin {
         if text.is_empty() {
             return Err(AdminError::Conflict(format!("version {} of {name} is its deletion", version.version)));
         }
-        let checked = Checked::of_text(self, &text)?;
+        let checked = Checked::of_text(self, text).await?;
         let plan = Plan { action: "rollback", created: 200, checked: &checked };
         self.change(call, plan, None, |stored| self.replaces(&checked, stored, true)).await
     }
@@ -145,8 +145,8 @@ impl Admin {
     }
 
     /// Reads the body; what cannot be read is told, as a dry run or as an error.
-    fn read(&self, call: &Call<'_>, action: &str) -> Result<Checked, Result<AdminResponse, AdminError>> {
-        Checked::read(self, call.request).map_err(|error| match call.dry() {
+    async fn read(&self, call: &Call<'_>, action: &str) -> Result<Checked, Result<AdminResponse, AdminError>> {
+        Checked::read(self, call.request).await.map_err(|error| match call.dry() {
             true => Ok(Checked::gone("").dry_run(action, &[error], call.request.wants_yaml())),
             false => call.audited(Subject { object: &call.request.path, kind: "" }, Err(error)),
         })

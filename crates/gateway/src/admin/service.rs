@@ -15,6 +15,7 @@ use super::{
     members::Node,
     request::BODY_BYTES_MAX,
     route::{ENTRIES, NoRoute, Route, route},
+    worker::Worker,
 };
 use crate::objects::{Handle, OBJECTS_PREFIX, Plane, SYSTEM_KINDS, Store};
 
@@ -47,6 +48,8 @@ pub struct Admin {
     pub(super) limit: ByteSize,
     pub(super) node: Node,
     pub(super) reports: Arc<dyn Reports>,
+    /// Reads and checks what clients send.
+    pub(super) worker: Worker,
     access: Access,
     local: bool,
 }
@@ -71,8 +74,8 @@ impl Admin {
         member: String,
         reports: Arc<dyn Reports>,
     ) -> Self {
-        let (node, access) = (Node::named(&member), Access::open());
-        Self { store, plane, objects, budget, limit, node, reports, access, local: false }
+        let (node, access, worker) = (Node::named(&member), Access::open(), Worker::start());
+        Self { store, plane, objects, budget, limit, node, reports, worker, access, local: false }
     }
 
     /// With `local`, requests must name this machine as their host. A page of a site whose name is made to stand for the

@@ -20,6 +20,7 @@ use tidegate_api::{
     Error, KeyRange, Kv, Watch,
     pb::{KeyValue, RangeRequest, WatchCreateRequest, event::EventType},
 };
+use tidegate_base::{Budget, Holder, Lease};
 use tidegate_pipeline::{CUSTOM_DATA_PREFIX, CustomData, CustomDataError, Extent, Follower, Following};
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -41,6 +42,15 @@ pub struct StoreData {
 struct Source {
     kv: Arc<dyn Kv>,
     watch: Arc<dyn Watch>,
+    budget: Budget,
+}
+
+impl Source {
+    /// Pays for pairs while followers are told of them.
+    fn pay<'a>(&self, pairs: impl Iterator<Item = &'a KeyValue>) -> Option<Lease> {
+        let bytes = pairs.map(|pair| pair.key.len() + pair.value.len() + size_of::<KeyValue>()).sum::<usize>();
+        self.budget.try_lease(Holder::Gateway, bytes as u64)
+    }
 }
 
 impl StoreData {
@@ -48,14 +58,14 @@ impl StoreData {
     ///
     /// # Errors
     /// When the system has none.
-    pub fn start(kv: Arc<dyn Kv>, watch: Arc<dyn Watch>) -> std::io::Result<Self> {
+    pub fn start(kv: Arc<dyn Kv>, watch: Arc<dyn Watch>, budget: Budget) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (alive, gone) = oneshot::channel();
         // Only ever ends by its sender's end.
         let run = move || drop(runtime.block_on(gone));
         thread::Builder::new().name("custom-data".to_owned()).spawn(run)?;
-        Ok(Self { source: Arc::new(Source { kv, watch }), runtime: handle, _alive: alive })
+        Ok(Self { source: Arc::new(Source { kv, watch, budget }), runtime: handle, _alive: alive })
     }
 }
 
@@ -135,13 +145,26 @@ impl Follows {
     /// Tells what there is, and at which revision.
     async fn list(&self) -> Result<i64, Lost> {
         let (mut key, range_end) = KeyRange::prefix(self.prefix.clone()).into_request();
-        let (mut revision, mut limit) = (0, PAGE_RECORDS_MAX);
+        let (mut revision, mut limit) = (0, 1);
         let count_only = self.extent == Extent::Changes;
         self.tell(|follower| follower.reset());
         loop {
-            let range_end = range_end.clone();
-            let range = RangeRequest { key, range_end, limit, revision, count_only, ..RangeRequest::default() };
-            let answer = self.source.kv.range(range).await?;
+            let (from, range_end) = (key.clone(), range_end.clone());
+            let range = RangeRequest { key: from, range_end, limit, revision, count_only, ..RangeRequest::default() };
+            let answer = match self.source.kv.range(range).await {
+                // Fewer of them may find room.
+                Err(Error::TooManyRequests) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                answer => answer?,
+            };
+            let lease = self.source.pay(answer.kvs.iter());
+            if lease.is_none() && limit > 1 {
+                limit /= 2;
+                continue;
+            }
+            let _lease = lease.ok_or(Error::TooManyRequests)?;
             if revision == 0 {
                 revision = answer.header.as_ref().map_or(0, |header| header.revision);
             }
@@ -164,6 +187,9 @@ impl Follows {
         let mut stream = self.source.watch.watch(request).await?;
         while let Some(answer) = stream.next().await {
             let answer = answer?;
+            let lease = self.source.pay(answer.events.iter().filter_map(|event| event.kv.as_ref()));
+            // It is watched again from where it stood.
+            let _lease = lease.ok_or(Error::TooManyRequests)?;
             for event in &answer.events {
                 let Some(pair) = &event.kv else { continue };
                 match event.r#type() {
@@ -209,9 +235,19 @@ fn name_of(pair: &KeyValue) -> Option<&str> {
 mod tests {
     use std::{
         collections::BTreeMap,
-        sync::{Condvar, Mutex},
+        sync::{
+            Condvar, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
+    use tidegate_api::{
+        BoxFuture,
+        pb::{
+            DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeResponse, TxnRequest, TxnResponse,
+        },
+    };
+    use tidegate_base::{Limits, Profile};
     use tidegate_testkit::MapStore;
 
     use super::*;
@@ -269,8 +305,12 @@ mod tests {
         }
     }
 
+    fn budget() -> Budget {
+        Budget::new(Limits::new(Limits::DEFAULT, Profile::Server).unwrap())
+    }
+
     fn data(store: &MapStore) -> StoreData {
-        StoreData::start(Arc::new(store.clone()), Arc::new(store.clone())).unwrap()
+        StoreData::start(Arc::new(store.clone()), Arc::new(store.clone()), budget()).unwrap()
     }
 
     #[test]
@@ -324,5 +364,61 @@ mod tests {
         assert_eq!(got("kind/c"), Ok(None));
         store.set_down(Some(Error::undecodable("asked for by the test")));
         assert!(got("kind/a").is_err());
+    }
+
+    /// A store that has room for `room` bytes of values in one answer.
+    struct Narrow {
+        store: MapStore,
+        room: usize,
+        largest: AtomicUsize,
+    }
+
+    impl Kv for Narrow {
+        fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResponse, Error>> {
+            Box::pin(async move {
+                let answer = self.store.range(request).await?;
+                let bytes = answer.kvs.iter().map(|pair| pair.value.len()).sum::<usize>();
+                self.largest.fetch_max(answer.kvs.len(), Ordering::Relaxed);
+                if bytes > self.room { Err(Error::TooManyRequests) } else { Ok(answer) }
+            })
+        }
+        fn put(&self, request: PutRequest) -> BoxFuture<'_, Result<PutResponse, Error>> {
+            self.store.put(request)
+        }
+        fn delete_range(&self, request: DeleteRangeRequest) -> BoxFuture<'_, Result<DeleteRangeResponse, Error>> {
+            self.store.delete_range(request)
+        }
+        fn txn(&self, request: TxnRequest) -> BoxFuture<'_, Result<TxnResponse, Error>> {
+            self.store.txn(request)
+        }
+    }
+
+    #[test]
+    fn pages_are_as_small_as_the_store_and_the_budget_have_room() {
+        let store = MapStore::new();
+        let large = "x".repeat(100 << 10);
+        let records = |count: usize, text: &str| {
+            for number in 0..count {
+                store.write(&format!("/custom-data/kind/{number:03}"), text);
+            }
+        };
+        let check = |room: usize, budget: Budget, count: usize| {
+            let narrow = Arc::new(Narrow { store: store.clone(), room, largest: AtomicUsize::new(0) });
+            let data = StoreData::start(narrow.clone(), Arc::new(store.clone()), budget.clone()).unwrap();
+            let told = Arc::new(Told::default());
+            let following = data.follow("kind/", Extent::Records, Arc::<Told>::clone(&told));
+            told.wait("the listing", |state| state.synced && state.records.len() == count);
+            assert_eq!(told.state.lock().unwrap().resets, 1, "it was listed at one go");
+            drop(following);
+            narrow.largest.load(Ordering::Relaxed)
+        };
+        records(40, &large);
+        assert!(check(150 << 10, budget(), 40) <= 2, "the first page must not be a large one");
+        let full = budget();
+        let free = full.room(Holder::Gateway);
+        let _rest = full.try_lease(Holder::Gateway, free - (150 << 10)).unwrap();
+        assert!(check(usize::MAX, full, 40) <= 4);
+        records(200, "x");
+        assert!(check(usize::MAX, budget(), 200) > 16, "pages grow");
     }
 }

@@ -11,8 +11,8 @@ mod schema;
 mod store;
 
 pub use follow::StoreData;
-pub(crate) use schema::{Schema, USE_BYTES as SCHEMA_USE_BYTES};
-pub(crate) use store::{CustomError, CustomStore, Kind, items_prefix};
+pub(crate) use schema::{Schema, USE_BYTES as SCHEMA_USE_BYTES, Work};
+pub(crate) use store::{CustomError, CustomStore, Found, KINDS, Kind, items_prefix};
 
 use serde_json::Value;
 
@@ -30,10 +30,25 @@ impl Kind {
                 "name: must be 1 to 253 letters, digits, `-`, `_`, `.` or `~`".to_owned(),
             ));
         }
-        let schema = value.get("jsonSchema").filter(|schema| !schema.is_null()).cloned();
-        let compiled = schema.as_ref().map(Schema::new).transpose();
+        if id_field.len() > ID_BYTES_MAX {
+            return Err(CustomError::Invalid(format!("idField: must not be longer than {ID_BYTES_MAX} bytes")));
+        }
+        let schema = value.get("jsonSchema").filter(|schema| !schema.is_null());
+        let compiled = schema.map(Schema::new).transpose();
         let compiled = compiled.map_err(|error| CustomError::Invalid(format!("jsonSchema: {error}")))?;
-        Ok((Self { name, id_field, json_schema: schema }, compiled))
+        Ok((Self { name, id_field, json_schema: schema.cloned() }, compiled))
+    }
+
+    /// A kind as it is listed; `None` for what somebody else wrote there.
+    pub(crate) fn listed(value: Value, count: i64) -> Option<Value> {
+        let kind = serde_json::from_value::<Self>(value).ok()?;
+        Some(kind.with_len(count))
+    }
+
+    pub(crate) fn with_len(&self, count: i64) -> Value {
+        let mut value = serde_json::to_value(self).expect("our own types have text keys only");
+        value["len"] = count.into();
+        value
     }
 
     fn id_field(&self) -> &str {
@@ -44,10 +59,10 @@ impl Kind {
     pub(crate) fn id<'a>(&self, item: &'a Value) -> Result<&'a str, CustomError> {
         let field = self.id_field();
         match item.get(field).and_then(Value::as_str) {
-            Some(id) if !id.is_empty() && id.len() <= ID_BYTES_MAX => Ok(id),
-            _ => {
-                Err(CustomError::Invalid(format!("{field}: must be a text of 1 to {ID_BYTES_MAX} bytes: it is the id")))
-            }
+            Some(id) if !id.is_empty() && id.len() <= ID_BYTES_MAX && !id.contains(char::is_control) => Ok(id),
+            _ => Err(CustomError::Invalid(format!(
+                "{field}: must be a text of 1 to {ID_BYTES_MAX} bytes without control characters: it is the id"
+            ))),
         }
     }
 }

@@ -10,15 +10,18 @@ use tidegate_api::{
     pb::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest},
 };
 
+use super::schema::SCHEMA_BYTES_MAX;
 use crate::objects::{
     Store,
     ops::{delete_op, prefix_range, put_op, range_op, ranges, read_op, same},
 };
 
-const KINDS: &str = "/custom-data-kinds/";
+pub(crate) const KINDS: &str = "/custom-data-kinds/";
 const ITEMS: &str = "/custom-data/";
-/// Most kinds: they are listed as a whole.
+/// Most kinds.
 const KINDS_MAX: i64 = 256;
+/// Longest text of a kind that is read: its schema, and name and id field as JSON.
+const KIND_BYTES_MAX: usize = SCHEMA_BYTES_MAX + (4 << 10);
 /// Operations of one transaction: the store takes 128.
 const OPS_MAX: usize = 120;
 
@@ -44,9 +47,9 @@ pub(crate) enum CustomError {
     Store(#[from] Error),
 }
 
-/// A kind, and the pair that it was read from.
+/// The pair in which a kind is kept.
 pub(crate) struct Found {
-    pub(crate) kind: Kind,
+    name: String,
     pair: KeyValue,
 }
 
@@ -80,26 +83,17 @@ impl CustomStore<'_> {
         Ok(answer.succeeded.then(|| answer.header.map_or(0, |header| header.revision)))
     }
 
-    /// Every kind and the number of its records, by name.
-    pub(crate) async fn kinds(&self) -> Result<Vec<(Kind, i64)>, CustomError> {
-        let found = self.0.kv().range(prefix_range(KINDS, KINDS_MAX)).await?;
-        let mut kinds = Vec::new();
-        for pair in &found.kvs {
-            // What somebody else wrote there is not shown.
-            let Ok(kind) = serde_json::from_slice::<Kind>(&pair.value) else { continue };
-            let [count] = self.read([count_op(&kind.name)]).await?;
-            kinds.push((kind, count.count));
-        }
-        Ok(kinds)
+    /// The number of records of a kind.
+    pub(crate) async fn count(&self, kind: &str) -> Result<i64, Error> {
+        let [count] = self.read([count_op(kind)]).await?;
+        Ok(count.count)
     }
 
     /// A kind and the number of its records.
     pub(crate) async fn kind(&self, name: &str) -> Result<Option<(Found, i64)>, CustomError> {
         let [found, count] = self.read([read_op(kind_key(name)), count_op(name)]).await?;
         let Some(pair) = found.kvs.into_iter().next() else { return Ok(None) };
-        let kind = serde_json::from_slice(&pair.value);
-        let kind = kind.map_err(|_| CustomError::Refused(format!("the custom data kind {name} cannot be read")))?;
-        Ok(Some((Found { kind, pair }, count.count)))
+        Ok(Some((Found { name: name.to_owned(), pair }, count.count)))
     }
 
     /// The kind of records that are to be written.
@@ -147,7 +141,7 @@ impl CustomStore<'_> {
 
     /// Makes a record, or changes it.
     pub(crate) async fn put_item(&self, of: &Found, id: &str, text: String, new: bool) -> Result<i64, CustomError> {
-        let key = item_key(&of.kind.name, id);
+        let key = item_key(&of.name, id);
         let [found] = self.read([read_op(key.clone())]).await?;
         let found = found.kvs.first();
         if found.is_some() == new {
@@ -159,7 +153,7 @@ impl CustomStore<'_> {
     }
 
     pub(crate) async fn delete_item(&self, of: &Found, id: &str) -> Result<i64, CustomError> {
-        let key = item_key(&of.kind.name, id);
+        let key = item_key(&of.name, id);
         let [found] = self.read([read_op(key.clone())]).await?;
         if found.kvs.is_empty() {
             return Err(CustomError::Refused(format!("{id} does not exist")));
@@ -168,7 +162,7 @@ impl CustomStore<'_> {
     }
 
     pub(crate) async fn delete_items(&self, of: &Found) -> Result<i64, CustomError> {
-        self.write(vec![of.unchanged()], vec![delete_all(&items_prefix(&of.kind.name))]).await?.ok_or_else(raced)
+        self.write(vec![of.unchanged()], vec![delete_all(&items_prefix(&of.name))]).await?.ok_or_else(raced)
     }
 
     /// Deletes, then puts: in one transaction up to 120 records, beyond that in several.
@@ -179,7 +173,7 @@ impl CustomStore<'_> {
         delete: &BTreeSet<String>,
         list: BTreeMap<String, String>,
     ) -> Result<i64, CustomError> {
-        let kind = &of.kind.name;
+        let kind = &of.name;
         let mut revision = if rebuild { self.delete_items(of).await? } else { 0 };
         // A transaction must not write a key twice: what is deleted and put is put.
         let gone = delete.iter().filter(|id| !list.contains_key(*id)).map(|id| delete_op(item_key(kind, id)));
@@ -196,8 +190,15 @@ impl CustomStore<'_> {
 }
 
 impl Found {
+    /// What the kind says; a schema's use must be paid for before.
+    pub(crate) fn read(&self) -> Result<Kind, CustomError> {
+        let text = Some(&self.pair.value).filter(|text| text.len() <= KIND_BYTES_MAX);
+        let kind = text.and_then(|text| serde_json::from_slice(text).ok());
+        kind.ok_or_else(|| CustomError::Refused(format!("the custom data kind {} cannot be read", self.name)))
+    }
+
     fn unchanged(&self) -> Compare {
-        same(&kind_key(&self.kind.name), Some(&self.pair))
+        same(&kind_key(&self.name), Some(&self.pair))
     }
 }
 

@@ -8,8 +8,9 @@
 //! Written beside and renamed over the old one, both synced, so that a crash leaves one of the two whole.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -26,7 +27,10 @@ const TAIL: &[u8] = b"crc32c ";
 pub(super) fn save(directory: &Path, texts: &Texts) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let fresh = directory.join(FRESH);
-    let mut out = io::BufWriter::new(File::create(&fresh)?);
+    // Specs have keys and passwords in them.
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    let mut out = io::BufWriter::new(file);
     let mut sum = 0;
     let mut write = |part: &[u8]| {
         sum = crc32c::crc32c_append(sum, part);
@@ -95,7 +99,10 @@ mod tests {
         let budget = Budget::new(Limits::new(Limits::DEFAULT, Profile::Server).unwrap());
         let load = || load(directory.path(), &budget, ByteSize::mib(1));
         assert_eq!(load().unwrap(), None);
+        fs::write(directory.path().join(FRESH), "left by a crash").unwrap();
         save(directory.path(), &texts()).unwrap();
+        let mode = fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
         let loaded = load().unwrap().unwrap();
         assert_eq!(loaded["a"], "{\"name\":\"a\", \"kind\":\"K\"}");
         assert_eq!(loaded.len(), 2);

@@ -55,6 +55,9 @@ async fn items_are_made_read_changed_and_removed() {
     world.check("PUT", ITEMS, "id: a\nage: old", 503, "/age: ").await;
     world.check("POST", ITEMS, "name: a", 503, "id: must be a text").await;
     world.check("POST", ITEMS, "id: 3", 503, "id: must be a text").await;
+    for control in ["\\u001b[2J", "\\u009b2J", "a\\nb", "\\u007f"] {
+        world.check("POST", ITEMS, &format!("{{\"id\": \"{control}\"}}"), 503, "without control characters").await;
+    }
     world.check("POST", ITEMS, "[1]", 500, "must be an object").await;
     world.check("POST", "/apis/v2/customdata/none", "id: a", 503, "none does not exist").await;
     world.check("PUT", ITEMS, "id: a\nage: 4\n", 200, "").await;

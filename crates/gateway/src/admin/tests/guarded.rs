@@ -36,8 +36,10 @@ async fn without_a_credential_only_the_health_is_told() {
     };
     assert_eq!(world.send(with("Basic YWRhOndyb25n", false)).await.status, 401);
     assert_eq!(world.send(with("Basic YWRhOnNlY3JldA==", false)).await.status, 201);
-    assert_eq!(world.send(with("", true)).await.status, 409);
-    let versions = AdminRequest { certificate: true, ..request("GET", "/apis/v2/objects/p/versions", "") };
+    assert_eq!(world.send(with("", true)).await.status, 401, "a certificate takes no password's place");
+    assert_eq!(world.send(with("Basic YWRhOnNlY3JldA==", true)).await.status, 409);
+    let authorization = "Basic YWRhOnNlY3JldA==".to_owned();
+    let versions = AdminRequest { authorization, ..request("GET", "/apis/v2/objects/p/versions", "") };
     assert!(world.send(versions).await.body.contains("\"who\":\"ada\""));
 }
 

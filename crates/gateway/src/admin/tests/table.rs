@@ -86,7 +86,7 @@ async fn every_route_answers_as_recorded() {
         ("GET", "", "", 200, JSON_TYPE, Part(r#"[{"Group":"about","Entries":[{"path":"/about","method":"GET"}"#)),
         ("GET", "/about", "", 200, TEXT_TYPE, Part("Tidegate ")),
         ("GET", "/healthz/", "", 200, None, Text("")),
-        ("GET", "/metrics", "", 200, Some("text/plain; version=0.0.4"), Text("up 1\n")),
+        ("GET", "/metrics", "", 200, Some("text/plain; version=0.0.4"), Part("up 1\n")),
         ("GET", "/debug/memory", "", 200, JSON_TYPE, Text("{}")),
         (
             "GET",
@@ -189,7 +189,7 @@ async fn every_route_answers_as_recorded() {
             "",
             200,
             JSON_TYPE,
-            Part(r#"["CORSAdaptor","Fallback","HeaderLookup","HeaderToJSON","Mock","Proxy""#),
+            Part(r#"["CORSAdaptor","Fallback","HeaderLookup","HeaderToJSON","Mock","Proxy","RateLimiter""#),
         ),
         ("GET", "/metadata/objects/pipeline/filters/RateLimiter/description", "", 200, TEXT_TYPE, Part("RateLimiter")),
         (

@@ -63,7 +63,8 @@ impl Gateway {
 
     /// With custom data in `store`.
     pub(crate) fn with_store(store: &MapStore) -> Self {
-        let data = StoreData::start(Arc::new(store.clone()), Arc::new(store.clone())).unwrap();
+        let budget = Budget::new(Limits::new(Limits::DEFAULT, Profile::Server).unwrap());
+        let data = StoreData::start(Arc::new(store.clone()), Arc::new(store.clone()), budget).unwrap();
         Self::with_data(Registry::new(tidegate_filters::KINDS), Some(Arc::new(data)), false)
     }
 
