@@ -28,6 +28,8 @@ pub(super) struct Users {
     puts: u64,
     /// Bytes of all names and hashes.
     texts: u64,
+    /// Checked for names that nobody has: as costly as the slow hash that came last. None while there is no such hash.
+    stranger: Option<Arc<Stored>>,
     lease: Lease,
 }
 
@@ -42,7 +44,7 @@ struct Record {
 impl Users {
     pub(super) fn new(budget: &Budget) -> Self {
         let lease = budget.empty(Holder::Gateway);
-        Self { records: BTreeMap::new(), names: BTreeMap::new(), puts: 0, texts: 0, lease }
+        Self { records: BTreeMap::new(), names: BTreeMap::new(), puts: 0, texts: 0, stranger: None, lease }
     }
 
     /// `false`: there is no room for it, and what the record said before still counts.
@@ -59,6 +61,9 @@ impl Users {
         self.puts += 1;
         self.texts += texts;
         let stored = Arc::new(Stored { text: password.to_owned(), hash: Hash::read(password) });
+        if let Some(hash) = stored.hash.stand_in() {
+            self.stranger = Some(Arc::new(Stored { text: String::new(), hash }));
+        }
         self.names.entry(name.to_owned()).or_default().push((self.puts, stored));
         self.records.insert(record.to_owned(), Record { name: name.to_owned(), put: self.puts, texts, leased });
         let left = self.lease.bytes() - old_leased.saturating_sub(leased);
@@ -86,6 +91,16 @@ impl Users {
 
     pub(super) fn find(&self, name: &str) -> Option<Arc<Stored>> {
         self.names.get(name)?.last().map(|(_, stored)| Arc::clone(stored))
+    }
+
+    /// What is checked in the place of a password that nobody has, so that the time tells no names.
+    pub(super) fn stranger(&self) -> Option<Arc<Stored>> {
+        self.stranger.clone()
+    }
+
+    /// How many passwords can never fit.
+    pub(super) fn locked(&self) -> usize {
+        self.names.values().flatten().filter(|(_, stored)| stored.hash == Hash::Never).count()
     }
 }
 
@@ -132,6 +147,18 @@ mod tests {
         assert!(users.put("a", "ann", "new"), "it takes no more than before");
         drop((rest, users));
         assert_eq!(budget.used(Holder::Gateway), 0);
+    }
+
+    #[test]
+    fn a_stranger_costs_what_users_cost() {
+        let mut users = Users::new(&budget());
+        users.put("a", "ann", "plain");
+        assert!(users.stranger().is_none());
+        users.put("b", "bob", "$6$rounds=2000$salt$x");
+        users.put("c", "eve", "!");
+        let stranger = users.stranger().unwrap();
+        assert_eq!(stranger.hash, Hash::read("$6$rounds=2000$........$."));
+        assert_eq!(users.locked(), 1);
     }
 
     #[test]
