@@ -150,7 +150,7 @@ mod tests {
         std::fs::write(&path, "ann:x\n# bob:x\r\neve:y\r\n").unwrap();
         let file = UserFile::open(path.clone(), &budget);
         assert!(has(&file, "ann") && has(&file, "eve") && !has(&file, "bob") && error(&file).is_none());
-        std::fs::write(&path, vec![b'x'; USERS_BYTES_MAX as usize + 1]).unwrap();
+        std::fs::write(&path, vec![b'x'; usize::try_from(USERS_BYTES_MAX).unwrap() + 1]).unwrap();
         file.refresh();
         assert!(has(&file, "ann") && error(&file).is_some(), "too large");
         // 40,000 lines of bcrypt: all that is documented fits.

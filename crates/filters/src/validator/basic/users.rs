@@ -140,7 +140,7 @@ mod tests {
         let budget = budget();
         let mut users = Users::new(&budget);
         assert!(users.put("a", "ann", "old"));
-        assert!(!users.put("a", "ann", &"x".repeat(USERS_BYTES_MAX as usize)));
+        assert!(!users.put("a", "ann", &"x".repeat(usize::try_from(USERS_BYTES_MAX).unwrap())));
         let rest = budget.try_lease(Holder::Gateway, budget.room(Holder::Gateway)).unwrap();
         assert!(!users.put("a", "ann", "longer than the old one") && !users.put("b", "bob", "x"));
         assert_eq!(password(&users, "ann").as_deref(), Some("old"));
