@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use flate2::{
     Compression,
-    write::{GzEncoder, MultiGzDecoder},
+    write::{GzDecoder, GzEncoder},
 };
 use futures_util::{Stream, StreamExt};
 use tidegate_base::{Budget, Holder, Lease};
@@ -17,8 +17,15 @@ use tidegate_http::message::{Body, BodyError, Headers, Known, Pieces};
 
 /// What a packer holds: window, chains and buffers of `miniz_oxide` are 320 KiB, and what it writes at a time.
 const PACK_BYTES: u64 = 448 << 10;
-/// What an unpacker holds: a window and what 64 bytes may become, at most 1032 times as much.
-const UNPACK_BYTES: u64 = 192 << 10;
+/// What an unpacker holds: a window, what 64 bytes may become, at most 1032 times as much, and the header of a member: name, comment
+/// and extra field of up to 64 KiB each, of which one grows at a time.
+const UNPACK_BYTES: u64 = (192 + 3 * 64 + 64) << 10;
+/// Members of a body, 4 GiB of what `bgzip` writes: each costs an allocation, and an empty one is 20 bytes.
+const MEMBERS_MAX: u32 = 1 << 16;
+/// Parts and members taken in before other work of the thread has its turn: 16 KiB to unpack, about a millisecond.
+const TURN: u32 = 256;
+/// What a part to be packed counts for: a turn is 1 MiB of them.
+const PACK_TURN: u32 = TURN / 16;
 /// Taken in at a time.
 const PACK_PART: usize = 64 << 10;
 const UNPACK_PART: usize = 64;
@@ -27,28 +34,29 @@ const PIECE: usize = 16 << 10;
 
 enum Coder {
     Pack(GzEncoder<Vec<u8>>),
-    Unpack(MultiGzDecoder<Vec<u8>>),
+    Unpack(Members),
 }
 
 impl Coder {
-    fn write(&mut self, part: &[u8]) -> std::io::Result<()> {
+    /// Takes a part in: what it counts for in a turn.
+    fn write(&mut self, part: &[u8]) -> std::io::Result<u32> {
         match self {
-            Coder::Pack(coder) => coder.write_all(part),
-            Coder::Unpack(coder) => coder.write_all(part),
+            Coder::Pack(coder) => coder.write_all(part).map(|()| PACK_TURN),
+            Coder::Unpack(members) => members.write(part),
         }
     }
 
     fn out(&mut self) -> &mut Vec<u8> {
         match self {
             Coder::Pack(coder) => coder.get_mut(),
-            Coder::Unpack(coder) => coder.get_mut(),
+            Coder::Unpack(members) => members.decoder.get_mut(),
         }
     }
 
     fn finish(&mut self) -> std::io::Result<()> {
         match self {
             Coder::Pack(coder) => coder.try_finish(),
-            Coder::Unpack(coder) => coder.try_finish(),
+            Coder::Unpack(members) => members.decoder.try_finish(),
         }
     }
 
@@ -65,6 +73,41 @@ impl Coder {
             Coder::Pack(_) => PACK_PART,
             Coder::Unpack(_) => UNPACK_PART,
         }
+    }
+}
+
+/// Members of a body, one behind the other (RFC 1952, 2.2). Not the decoder of `flate2` for several: that one counts none.
+struct Members {
+    decoder: GzDecoder<Vec<u8>>,
+    begun: u32,
+}
+
+impl Members {
+    fn new() -> Self {
+        Self { decoder: GzDecoder::new(Vec::new()), begun: 1 }
+    }
+
+    fn write(&mut self, mut part: &[u8]) -> std::io::Result<u32> {
+        let before = self.begun;
+        while !part.is_empty() {
+            let mut taken = self.decoder.write(part)?;
+            if taken == 0 {
+                // The member is at its end: what follows is another.
+                self.decoder.try_finish()?;
+                if self.begun >= MEMBERS_MAX {
+                    return Err(std::io::Error::other("has too many members"));
+                }
+                self.begun += 1;
+                let out = std::mem::take(self.decoder.get_mut());
+                self.decoder = GzDecoder::new(out);
+                taken = self.decoder.write(part)?;
+                if taken == 0 {
+                    return Err(std::io::ErrorKind::WriteZero.into());
+                }
+            }
+            part = part.get(taken..).unwrap_or_default();
+        }
+        Ok(1 + self.begun - before)
     }
 }
 
@@ -91,21 +134,26 @@ impl Coded {
 
     pub(crate) fn unpack(inner: Pieces, budget: &Budget) -> Result<Self, BodyError> {
         let lease = budget.try_lease(Holder::Gateway, UNPACK_BYTES).ok_or(BodyError::NoMemory)?;
-        let coder = Coder::Unpack(MultiGzDecoder::new(Vec::new()));
+        let coder = Coder::Unpack(Members::new());
         Ok(Self { inner, rest: Bytes::new(), coder: Some(coder), dirty: false, taken: 0, _lease: lease })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         let malformed = |_| BodyError::Malformed;
         let Some(coder) = &mut self.coder else { return Poll::Ready(Ok(None)) };
+        let mut done = 0;
         loop {
             while !self.rest.is_empty() {
                 let part = self.rest.split_to(coder.part().min(self.rest.len()));
                 self.taken += part.len() as u64;
                 self.dirty = true;
-                coder.write(&part).map_err(malformed)?;
+                done += coder.write(&part).map_err(malformed)?;
                 if coder.out().len() >= PIECE {
                     return Poll::Ready(Ok(Some(take(coder))));
+                }
+                if done >= TURN {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
             }
             match self.inner.poll_next_unpin(cx) {
@@ -186,6 +234,12 @@ pub(crate) async fn whole(mut coded: Coded, most: u64, budget: &Budget) -> Resul
     Ok((out, lease))
 }
 
+/// Whether a body may be coded anew: not where `Cache-Control` has `no-transform`.
+pub(crate) fn may_code(headers: &Headers) -> bool {
+    let mut words = headers.all(Known::CacheControl).flat_map(|line| line.split(|byte| *byte == b','));
+    !words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
+}
+
 /// Whether this is the only coding of the body.
 pub(crate) fn is_gzip(headers: &Headers) -> bool {
     headers.get(Known::ContentEncoding).is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip"))
@@ -208,6 +262,7 @@ pub(crate) fn recoded(headers: &mut Headers, coding: Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
+    use flate2::write::MultiGzDecoder;
     use futures_util::{FutureExt, stream};
     use tidegate_base::{ByteSize, Limits, Profile};
 
@@ -271,6 +326,18 @@ mod tests {
         .now_or_never()
         .unwrap();
         assert!(largest as u64 <= UNPACK_BYTES / 2, "{largest}");
+    }
+
+    #[test]
+    fn empty_members_leave_others_their_turn_and_come_to_an_end() {
+        let budget = budget();
+        let empty = packed(b"");
+        for (count, end) in [(5000, Ok(Vec::new())), (MEMBERS_MAX as usize + 1, Err(BodyError::Malformed))] {
+            let body = empty.repeat(count);
+            let mut coded = Coded::unpack(pieces(&[&body]), &budget).unwrap();
+            assert!(coded.next().now_or_never().is_none(), "all {count} in one turn");
+            assert_eq!(read(coded, u64::MAX, &budget), end, "{count}");
+        }
     }
 
     #[test]

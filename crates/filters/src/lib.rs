@@ -14,6 +14,7 @@ mod matcher;
 mod mock;
 mod proxy;
 mod rate_limiter;
+mod record;
 mod redirector;
 mod request_adaptor;
 mod response_adaptor;

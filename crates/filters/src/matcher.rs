@@ -72,21 +72,26 @@ impl Pattern {
     }
 
     /// The first group of the first match; `None` where nothing matches or there is no such group.
-    pub(crate) fn first_group<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        self.compiled.get()?.0.captures(text)?.get(1).map(|group| group.as_bytes())
+    pub(crate) fn first_group(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let text = regexp::readable(text);
+        self.compiled.get()?.0.captures(&text)?.get(1).map(|group| group.as_bytes().to_vec())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// Every match replaced by `to`, in which `$1` and `${1}` are groups of it.
+    /// Every match replaced by `to`, in which `$1` and `${1}` are groups of it. Bytes that are no UTF-8 come out as U+FFFD.
     pub(crate) fn replace_all<'a>(&self, text: &'a [u8], to: &[u8]) -> Cow<'a, [u8]> {
-        self.compiled.get().map_or(Cow::Borrowed(text), |compiled| compiled.0.replace_all(text, to))
+        let Some(compiled) = self.compiled.get() else { return Cow::Borrowed(text) };
+        match regexp::readable(text) {
+            Cow::Borrowed(text) => compiled.0.replace_all(text, to),
+            Cow::Owned(text) => Cow::Owned(compiled.0.replace_all(&text, to).into_owned()),
+        }
     }
 
     pub(crate) fn fits(&self, text: &[u8]) -> bool {
-        self.compiled.get().is_some_and(|compiled| compiled.0.is_match(text))
+        self.compiled.get().is_some_and(|compiled| compiled.0.is_match(&regexp::readable(text)))
     }
 }
 
@@ -161,6 +166,10 @@ mod tests {
             assert_eq!(matcher.fits(text.map(str::as_bytes)), fits, "{matcher:?} {text:?}");
         }
         assert!(fits(r"^[[:alpha:]&&x]\d$", "&7", &budget) && !fits(r"^\w$", "é", &budget), "as RE2 has it");
+        let login = Pattern::from("^/login/.*$".to_owned());
+        login.compile("r", &budget, &mut problems);
+        assert!(login.fits(b"/login/\xff"), "no byte is beside it");
+        drop(login);
         for wrong in ["(", "(a{1000}){1000}"] {
             Pattern::from(wrong.to_owned()).compile("r", &budget, &mut problems);
         }

@@ -1,7 +1,10 @@
 //! Regular expressions in the syntax of RE2, as specs write them.
 //!
 //! The engine is the crate `regex`, which never backtracks either. Where the two languages differ, RE2 is meant: `\d`, `\w`,
-//! `\s` and `\b` know ASCII only, `[`, `&` and `~` inside a class stand for themselves, and `\Q…\E` quotes.
+//! `\s` and `\b` know ASCII only, `[`, `&`, `~` and `--` inside a class stand for themselves, and `\Q…\E` quotes. Texts that may be
+//! no UTF-8 go through [`readable`].
+
+use std::borrow::Cow;
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -41,6 +44,21 @@ fn build(text: &str, any_case: bool, bytes_max: usize) -> Result<Regex, String> 
     })
 }
 
+/// The text as RE2 reads it: each byte that is no part of a character is U+FFFD. The engine would let nothing fit such a byte, not
+/// even `.`, and a client could step aside of an expression with one. A copy of at most three times the length where there is such
+/// a byte.
+pub fn readable(text: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(text).is_ok() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(3 * text.len());
+    for chunk in text.utf8_chunks() {
+        out.extend_from_slice(chunk.valid().as_bytes());
+        chunk.invalid().iter().for_each(|_| out.extend_from_slice("\u{FFFD}".as_bytes()));
+    }
+    Cow::Owned(out)
+}
+
 /// The same expression in the syntax of the engine.
 fn translate(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
@@ -72,6 +90,7 @@ fn translate(text: &str) -> String {
                     out.push_str("\\[");
                 }
             }
+            '-' if inside && chars.peek() == Some(&'-') => out.push_str("\\-"),
             '[' | '&' | '~' if inside => {
                 out.push('\\');
                 out.push(c);
@@ -161,6 +180,9 @@ mod tests {
             ("^[[a]+$", "[a", "b"),
             ("^[a&&b]$", "&", "c"),
             ("^[]a]$", "]", "b"),
+            ("^[a--]$", "-", "b"),
+            ("^[+--]$", "-", "a"),
+            ("^[--/]$", ".", "0"),
             ("^[^]a]$", "b", "]"),
             ("^[[:alpha:]_]$", "_", "1"),
             (r"^\Qa.b\E.$", "a.bc", "axbc"),
@@ -174,6 +196,21 @@ mod tests {
             assert!(!regexp.is_match(other.as_bytes()), "{text} does not fit {other}");
         }
         assert!(compile_any_case("^A\\.test$", BYTES_MAX).unwrap().is_match(b"a.TEST"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_characters_fit_as_one_each() {
+        for (expression, text, fits) in [
+            ("^/login/.*$", &b"/login/\xff"[..], true),
+            ("^.$", b"\xe2\x82", false),
+            ("^..$", b"\xe2\x82", true),
+            ("^[^a]\u{e9}$", b"\x80\xc3\xa9", true),
+            ("^\u{fffd}$", b"\xc3", true),
+        ] {
+            let regexp = compile(expression, BYTES_MAX).unwrap();
+            assert_eq!(regexp.is_match(&readable(text)), fits, "{expression} {text:?}");
+        }
+        assert!(matches!(readable("/caf\u{e9}".as_bytes()), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tidegate_base::Budget;
 use tidegate_http::message::{Headers, RequestHead};
 use tidegate_pipeline::{Context, CustomData, Deps, Extent, Filter, Following, Outcome, Problems, Step};
 
@@ -45,6 +46,7 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 pub struct HeaderLookup {
     config: Config,
     data: Option<Arc<dyn CustomData>>,
+    budget: Budget,
     cache: Arc<Cache>,
     _following: Option<Following>,
 }
@@ -83,11 +85,13 @@ headerSetters:
         let data = deps.custom_data.clone();
         let follow =
             |data: &Arc<dyn CustomData>| data.follow(config.prefix(), Extent::Changes, Arc::<Cache>::clone(&cache));
-        Ok(Self { _following: data.as_ref().map(follow), config, data, cache })
+        Ok(Self { _following: data.as_ref().map(follow), config, data, budget: deps.budget.clone(), cache })
     }
 
     fn handle<'a>(&'a self, cx: &'a mut Context) -> Step<'a> {
-        let (Some(key), Some(data)) = (self.config.key(cx.request()), &self.data) else {
+        let key = self.config.key(cx.request());
+        self.config.clear(&mut cx.request_mut().headers);
+        let (Some(key), Some(data)) = (key, &self.data) else {
             return Step::Done(Outcome::Next);
         };
         match self.cache.find(&key) {
@@ -98,7 +102,7 @@ headerSetters:
             Err(changes) => Step::Wait(Box::pin(async move {
                 match data.get(&key).await {
                     Ok(record) => {
-                        let found = self.config.read(record);
+                        let found = self.config.read(record, &self.budget);
                         self.cache.keep(&key, &found, changes);
                         set(&mut cx.request_mut().headers, &found);
                     }
@@ -121,16 +125,24 @@ impl Config {
         let mut key = format!("{}{name}", self.prefix());
         if let Some(group) = self.path_reg_exp.first_group(head.path()) {
             key.push('-');
-            key.push_str(std::str::from_utf8(group).ok()?);
+            key.push_str(std::str::from_utf8(&group).ok()?);
         }
         (key.len() <= KEY_BYTES_MAX).then_some(key)
     }
 
-    /// The headers that a record sets; none where it is none, or malformed.
-    fn read(&self, record: Option<Bytes>) -> Found {
-        // YAML has JSON in it.
+    /// Takes what the client sent under names that only the lookup may set. The key stays: it is there before the lookup.
+    fn clear(&self, headers: &mut Headers) {
+        for setter in &self.header_setters {
+            if !setter.header_key.eq_ignore_ascii_case(&self.header_key) {
+                headers.remove(&setter.header_key);
+            }
+        }
+    }
+
+    /// The headers that a record sets; none where it is none, malformed or too large.
+    fn read(&self, record: Option<Bytes>, budget: &Budget) -> Found {
         let record: Map<String, Value> =
-            record.and_then(|record| serde_yaml_ng::from_slice(&record).ok()).unwrap_or_default();
+            record.and_then(|record| crate::record::read(&record, budget)).unwrap_or_default();
         let text = |value: &Value| match value {
             Value::String(text) => Some(text.clone()),
             Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
@@ -153,7 +165,7 @@ fn set(headers: &mut Headers, found: &Found) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tidegate_base::{Budget, ByteSize, Limits, Profile};
+    use tidegate_base::{ByteSize, Limits, Profile};
 
     use super::*;
 
@@ -186,12 +198,25 @@ mod tests {
     fn records_are_read_in_json_and_yaml() {
         let setters = json!([{"etcdKey": "a", "headerKey": "A"}, {"etcdKey": "b", "headerKey": "B"}]);
         let filter = build(json!({"etcdPrefix": "u/", "headerKey": "X", "headerSetters": setters})).ok().unwrap();
-        let read = |text: &'static str| filter.config.read(Some(Bytes::from_static(text.as_bytes()))).to_vec();
+        let read =
+            |text: &'static str| filter.config.read(Some(Bytes::from_static(text.as_bytes())), &filter.budget).to_vec();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(read("{\"a\": \"1\", \"b\": 2, \"c\": 3}"), [pair("A", "1"), pair("B", "2")]);
         assert_eq!(read("a: x\nb: [1]\n"), [pair("A", "x")]);
         assert_eq!(read("no record"), []);
-        assert!(filter.config.read(None).is_empty());
+        assert!(filter.config.read(None, &filter.budget).is_empty());
+    }
+
+    #[test]
+    fn only_the_lookup_sets_its_headers() {
+        let setters = json!([{"etcdKey": "a", "headerKey": "X-Plan"}, {"etcdKey": "b", "headerKey": "x-user"}]);
+        let filter = build(json!({"etcdPrefix": "u/", "headerKey": "X-User", "headerSetters": setters})).ok().unwrap();
+        let mut headers = Headers::new();
+        for (name, value) in [("x-plan", "gold"), ("X-User", "ann"), ("X-Plan", "more"), ("X-Other", "1")] {
+            headers.append(name, value.as_bytes());
+        }
+        filter.config.clear(&mut headers);
+        assert_eq!((headers.find("X-Plan"), headers.find("X-User"), headers.len()), (None, Some(&b"ann"[..]), 2));
     }
 
     #[test]

@@ -23,6 +23,10 @@ use tidegate_pipeline::{GoDuration, Problems};
 
 /// Most bytes of all answers of a pool.
 const BYTES_MAX: u64 = 4 << 20;
+/// Most bytes of one answer's body, whatever the settings say: no answer drives all others out.
+const ENTRY_BYTES_MAX: u64 = BYTES_MAX / 4;
+/// Statuses that answer a condition, a part or an upgrade: what they say is not for the next who asks.
+const NEVER_KEPT: [u16; 5] = [101, 206, 304, 412, 416];
 /// What an answer takes beside its key, headers and body.
 const ENTRY_BYTES: usize = 512;
 /// Longest key that is kept.
@@ -34,9 +38,9 @@ const KEY_BYTES_MAX: usize = 4 << 10;
 pub(super) struct CacheConfig {
     /// How long an answer is kept.
     expiration: GoDuration,
-    /// Most bytes of one answer's body.
+    /// Most bytes of one answer's body; 1 MiB where it is more.
     max_entry_bytes: u32,
-    /// Statuses that are kept.
+    /// Statuses that are kept; 101, 206, 304, 412 and 416 cannot be.
     codes: Vec<u16>,
     /// Methods whose answers are kept.
     methods: Vec<String>,
@@ -53,9 +57,11 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct Entries {
-    all: BTreeMap<Vec<u8>, Entry>,
+    all: BTreeMap<Arc<[u8]>, Entry>,
+    /// Keys by their last use: the first was used longest ago.
+    order: BTreeMap<u64, Arc<[u8]>>,
     bytes: u64,
-    /// Counts uses: the entry with the least was used longest ago.
+    /// Counts uses.
     uses: u64,
 }
 
@@ -65,6 +71,8 @@ struct Entry {
     body: Bytes,
     until: Instant,
     used: u64,
+    /// It says itself that it is for everybody.
+    shared: bool,
     lease: Lease,
 }
 
@@ -73,6 +81,8 @@ pub(super) struct Ticket {
     key: Vec<u8>,
     read: bool,
     store: bool,
+    /// The request has cookies: only what is for everybody is kept of it, or given to it.
+    cookie: bool,
 }
 
 impl CacheConfig {
@@ -84,6 +94,8 @@ impl CacheConfig {
         for (index, code) in self.codes.iter().enumerate() {
             let good = (100..=599).contains(code);
             problems.require(good, format!("{at}.codes[{index}]"), "must be 100 to 599");
+            let kept = !NEVER_KEPT.contains(code);
+            problems.require(kept, format!("{at}.codes[{index}]"), "is no status that can be kept");
         }
         let methods: Vec<Method> = self.methods.iter().map(|method| Method::of(method.as_bytes())).collect();
         for (index, method) in methods.iter().enumerate() {
@@ -96,7 +108,7 @@ impl CacheConfig {
         }
         Arc::new(Cache {
             lifetime: self.expiration.0,
-            entry_bytes_max: self.max_entry_bytes.into(),
+            entry_bytes_max: ENTRY_BYTES_MAX.min(self.max_entry_bytes.into()),
             codes: self.codes,
             methods,
             budget: budget.clone(),
@@ -106,9 +118,12 @@ impl CacheConfig {
 }
 
 impl Cache {
-    /// `None`: nothing is kept of such a request. One with a body or with credentials, and one for a part of something.
+    /// `None`: nothing is kept of such a request. One with a body, with credentials or with a condition, and one for a part of
+    /// something.
     pub(super) fn ticket(&self, head: &RequestHead, body: Length) -> Option<Ticket> {
         let own = [Known::Authorization, Known::Range].into_iter().any(|name| head.headers.get(name).is_some());
+        let condition = |name: &[u8]| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"If-"));
+        let own = own || head.headers.iter().any(|(name, _)| condition(name));
         if own || body != Length::Known(0) || !self.methods.contains(&head.method) {
             return None;
         }
@@ -118,7 +133,8 @@ impl Cache {
         let key = [head.method_text(), scheme.as_bytes(), &host, head.path(), head.query(), coding].join(&b"\n"[..]);
         let no_cache = says(&head.headers, &["no-cache"]);
         let store = !no_cache && !says(&head.headers, &["no-store"]);
-        (key.len() <= KEY_BYTES_MAX).then_some(Ticket { key, read: !no_cache, store })
+        let cookie = head.headers.get(Known::Cookie).is_some();
+        (key.len() <= KEY_BYTES_MAX).then_some(Ticket { key, read: !no_cache, store, cookie })
     }
 
     /// An answer that is still good.
@@ -128,16 +144,17 @@ impl Cache {
         }
         let now = clock::now();
         let mut entries = self.lock();
-        entries.uses += 1;
-        let uses = entries.uses;
-        let entry = entries.all.get_mut(&ticket.key)?;
+        let entry = entries.all.get(&ticket.key[..])?;
         if entry.until <= now {
             entries.remove(&ticket.key);
             return None;
         }
+        if ticket.cookie && !entry.shared {
+            return None;
+        }
         // The entry may go before the client has taken all of it.
         let lease = self.budget.try_lease(Holder::Gateway, entry.body.len() as u64)?;
-        entry.used = uses;
+        let entry = entries.use_now(&ticket.key)?;
         let mut response = Response::new(entry.status);
         response.headers = entry.headers.clone();
         if !entry.body.is_empty() {
@@ -153,9 +170,17 @@ impl Cache {
     pub(super) async fn keep(self: &Arc<Self>, ticket: Ticket, mut answer: Response) -> Result<Response, BodyError> {
         let length = answer.body.length();
         let fits = !matches!(length, Length::Known(bytes) if bytes > self.entry_bytes_max);
-        if !ticket.store || !fits || !self.codes.contains(&answer.status) || !may_keep(&answer.headers) {
+        let shared = is_shared(&answer.headers);
+        let own = ticket.cookie && !shared;
+        if !ticket.store || own || !fits || !self.codes.contains(&answer.status) || !may_keep(&answer.headers) {
             return Ok(answer);
         }
+        // Asked for first: a body in pieces has no length any more, and without room the answer goes on as it is.
+        let held = match length {
+            Length::Known(bytes) => self.budget.try_lease(Holder::Gateway, bytes).map(|lease| Some((bytes, lease))),
+            Length::Unknown => Some(None),
+        };
+        let Some(held) = held else { return Ok(answer) };
         let taken = std::mem::take(&mut answer.body).into_pieces(&self.budget, Holder::Gateway);
         let pieces = match taken {
             Ok(pieces) => pieces,
@@ -166,13 +191,12 @@ impl Cache {
         };
         let (headers, lease) = (answer.headers.clone(), self.budget.empty(Holder::Gateway));
         let (cache, status) = (Arc::clone(self), answer.status);
-        let kept = Kept { cache, key: ticket.key, status, headers, body: Vec::new(), lease, full: false };
+        let kept = Kept { cache, key: ticket.key, status, headers, shared, body: Vec::new(), lease };
         let mut tee = Tee { pieces, kept: Some(kept) };
-        let Length::Known(bytes) = length else {
+        let Some((bytes, lease)) = held else {
             answer.body = Body::chunks(tee);
             return Ok(answer);
         };
-        let lease = self.budget.try_lease(Holder::Gateway, bytes).ok_or(BodyError::NoMemory)?;
         let mut body = Vec::with_capacity(usize::try_from(bytes).map_err(|_| BodyError::TooLarge)?);
         while let Some(piece) = tee.next().await {
             body.extend_from_slice(&piece?);
@@ -184,10 +208,13 @@ impl Cache {
     }
 
     fn insert(&self, kept: Kept) {
-        let Kept { key, status, headers, body, mut lease, .. } = kept;
+        let Kept { key, status, headers, shared, body, mut lease, .. } = kept;
         // Its own copy, of the size that it has.
         let body = Bytes::from(body.into_boxed_slice());
-        let bytes = (2 * key.len() + headers.allocated() + body.len() + ENTRY_BYTES) as u64;
+        let bytes = (key.len() + headers.allocated() + body.len() + ENTRY_BYTES) as u64;
+        if bytes > BYTES_MAX {
+            return;
+        }
         let mut entries = self.lock();
         entries.remove(&key);
         while entries.bytes + bytes > BYTES_MAX || !grow_to(&mut lease, bytes) {
@@ -199,7 +226,9 @@ impl Cache {
         entries.uses += 1;
         entries.bytes += bytes;
         let (until, used) = (clock::now() + self.lifetime, entries.uses);
-        entries.all.insert(key, Entry { status, headers, body, until, used, lease });
+        let key: Arc<[u8]> = key.into();
+        entries.order.insert(used, Arc::clone(&key));
+        entries.all.insert(key, Entry { status, headers, body, until, used, shared, lease });
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -214,15 +243,27 @@ fn grow_to(lease: &mut Lease, bytes: u64) -> bool {
 impl Entries {
     fn remove(&mut self, key: &[u8]) {
         if let Some(entry) = self.all.remove(key) {
+            self.order.remove(&entry.used);
             self.bytes -= entry.lease.bytes();
         }
     }
 
     fn remove_oldest(&mut self) -> bool {
-        let oldest = self.all.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-        let found = oldest.is_some();
-        oldest.into_iter().for_each(|key| self.remove(&key));
-        found
+        let oldest = self.order.pop_first().map(|(_, key)| key);
+        oldest.is_some_and(|key| {
+            self.remove(&key);
+            true
+        })
+    }
+
+    /// The entry, which is now the one used last.
+    fn use_now(&mut self, key: &[u8]) -> Option<&Entry> {
+        let entry = self.all.get_mut(key)?;
+        self.uses += 1;
+        let key = self.order.remove(&entry.used)?;
+        entry.used = self.uses;
+        self.order.insert(self.uses, key);
+        Some(entry)
     }
 }
 
@@ -232,6 +273,11 @@ fn says(headers: &Headers, words: &[&str]) -> bool {
     lines
         .map(|word| word.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii())
         .any(|word| words.iter().any(|wanted| word.eq_ignore_ascii_case(wanted.as_bytes())))
+}
+
+/// Whether an answer says that it is for everybody, whatever cookies came with the request.
+fn is_shared(headers: &Headers) -> bool {
+    says(headers, &["public", "s-maxage"])
 }
 
 /// Whether others may have this answer, too.
@@ -252,34 +298,34 @@ struct Kept {
     key: Vec<u8>,
     status: u16,
     headers: Headers,
+    shared: bool,
     body: Vec<u8>,
     lease: Lease,
-    /// It is too large, or there is no room.
-    full: bool,
 }
 
 impl Kept {
-    fn take(&mut self, piece: &[u8]) {
+    /// `false`: it is too large, or there is no room.
+    fn take(&mut self, piece: &[u8]) -> bool {
         let needed = self.body.len() + piece.len();
-        if self.full || needed as u64 > self.cache.entry_bytes_max {
-            self.full = true;
-            return;
+        if needed as u64 > self.cache.entry_bytes_max {
+            return false;
         }
         if needed > self.body.capacity() {
             let target = needed.max(2 * self.body.capacity());
             if !grow_to(&mut self.lease, target as u64) {
-                self.full = true;
-                return;
+                return false;
             }
             self.body.reserve_exact(target - self.body.len());
         }
         self.body.extend_from_slice(piece);
+        true
     }
 }
 
 /// Pieces on their way, which are kept as well.
 struct Tee {
     pieces: Pieces,
+    /// None once it is not to be kept: what it had is given back at once.
     kept: Option<Kept>,
 }
 
@@ -288,17 +334,18 @@ impl Stream for Tee {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let piece = ready!(self.pieces.poll_next_unpin(cx));
-        match (&piece, &mut self.kept) {
-            (Some(Ok(piece)), Some(kept)) => kept.take(piece),
-            (Some(Err(_)), _) => self.kept = None,
-            (None, kept) => {
-                if let Some(kept) = kept.take().filter(|kept| !kept.full) {
+        let kept = self.kept.take();
+        self.kept = match &piece {
+            Some(Ok(piece)) => kept.and_then(|mut kept| kept.take(piece).then_some(kept)),
+            Some(Err(_)) => None,
+            None => {
+                if let Some(kept) = kept {
                     let cache = Arc::clone(&kept.cache);
                     cache.insert(kept);
                 }
+                None
             }
-            (Some(Ok(_)), None) => {}
-        }
+        };
         Poll::Ready(piece)
     }
 }

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_base::Budget;
-use tidegate_http::message::{Headers, Known, Length, RequestHead, Response};
+use tidegate_http::message::{Known, Length, RequestHead, Response};
 
-use crate::gzip::{pack_answer, recoded};
+use crate::gzip::{may_code, pack_answer, recoded};
 
 /// When answers are packed.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -25,7 +25,12 @@ impl Compression {
         };
         let headers = &answer.headers;
         let bare = [Known::ContentEncoding, Known::ContentRange].into_iter().all(|name| headers.get(name).is_none());
-        if !accepts || !length || !bare || matches!(answer.status, 204 | 304) || may_not(headers) {
+        if !length || !bare || matches!(answer.status, 204 | 206 | 304) || !may_code(headers) {
+            return;
+        }
+        // Whoever gets it as it is got that because of what he takes.
+        if !accepts {
+            answer.headers.append_known(Known::Vary, b"Accept-Encoding");
             return;
         }
         match pack_answer(std::mem::take(&mut answer.body), budget) {
@@ -38,12 +43,6 @@ impl Compression {
             Err(body) => answer.body = body,
         }
     }
-}
-
-/// `Cache-Control: no-transform`.
-fn may_not(headers: &Headers) -> bool {
-    let words = headers.all(Known::CacheControl).flat_map(|line| line.split(|byte| *byte == b','));
-    words.map(<[u8]>::trim_ascii).any(|word| word.eq_ignore_ascii_case(b"no-transform"))
 }
 
 /// Whether the client takes gzip: it says so, or says nothing.
@@ -89,19 +88,21 @@ mod tests {
     #[test]
     fn only_what_is_worth_it_is_packed() {
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        for (body, headers, accepts, packed) in [
-            ("12345", &[][..], true, true),
-            ("1234", &[], true, false),
-            ("12345", &[], false, false),
-            ("12345", &[("Content-Encoding", "br")], true, false),
-            ("12345", &[("Content-Range", "bytes 0-4/9")], true, false),
-            ("12345", &[("Cache-Control", "public, No-Transform")], true, false),
+        for (status, body, headers, accepts, packed, varies) in [
+            (200, "12345", &[][..], true, true, true),
+            (200, "1234", &[], true, false, false),
+            (200, "12345", &[], false, false, true),
+            (200, "12345", &[("Content-Encoding", "br")], false, false, false),
+            (200, "12345", &[("Content-Range", "bytes 0-4/9")], true, false, false),
+            (206, "12345", &[], true, false, false),
+            (200, "12345", &[("Cache-Control", "public, No-Transform")], true, false, false),
         ] {
-            let mut answer = Response::new(200).with_body(Body::Full(body.into()));
+            let mut answer = Response::new(status).with_body(Body::Full(body.into()));
             headers.iter().for_each(|(name, value)| answer.headers.append(name, value.as_bytes()));
             Compression { min_length: 5 }.pack(accepts, &mut answer, &budget);
             let coded = answer.headers.get(Known::ContentEncoding) == Some(b"gzip");
             assert_eq!((coded, matches!(answer.body, Body::Chunks(_))), (packed, packed), "{body} {headers:?}");
+            assert_eq!(answer.headers.get(Known::Vary).is_some(), varies, "{status} {body} {headers:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
     h1::Exchange,
@@ -134,5 +135,35 @@ pub(crate) async fn hold_body(exchange: &mut Exchange) -> Result<bool, BodyError
         // The room for all of it is asked for before anything is read.
         Err(BodyError::NoMemory) if length != Length::Unknown && exchange.body_length() == length => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// The whole body for a signature; `None` where bodies have no limit, so that it is streamed and not signed.
+///
+/// # Errors
+/// It is lost, or there is no room for it.
+pub(crate) async fn signed_body(exchange: &mut Exchange) -> Result<Option<Bytes>, BodyError> {
+    if hold_body(exchange).await? {
+        return Ok(exchange.whole_body());
+    }
+    unsigned(exchange.body_limit())
+}
+
+/// What a signature covers of a body that was not read: nothing, which only one without a limit may have.
+const fn unsigned(limit: Option<u64>) -> Result<Option<Bytes>, BodyError> {
+    match limit {
+        None => Ok(None),
+        Some(_) => Err(BodyError::NoMemory),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_body_without_a_limit_goes_unsigned() {
+        assert_eq!(unsigned(None), Ok(None));
+        assert_eq!(unsigned(Some(1 << 20)), Err(BodyError::NoMemory), "there was no room to read it");
     }
 }

@@ -43,7 +43,8 @@ pub use config::Config;
 use counted::{Call, Counted, Own};
 use hash::Random;
 use mirror::Mirror;
-pub(crate) use mirror::hold_body;
+use mirror::hold_body;
+pub(crate) use mirror::signed_body;
 use pool::{Ended, Pool};
 use tls::Tls;
 

@@ -11,7 +11,7 @@ use tidegate_pipeline::{Context, Deps, Filter, Outcome, Problems, Step};
 
 use crate::{
     adapt::{HeaderChange, check_codings},
-    proxy::hold_body,
+    proxy::signed_body,
     signature,
     signature::Signer,
 };
@@ -138,8 +138,8 @@ impl RequestAdaptor {
         }
         if let Some(signer) = &self.signer {
             let mut body = None;
-            if signer.needs_body() && hold_body(exchange).await.map_err(|error| (error, "signFailed"))? {
-                body = exchange.whole_body();
+            if signer.needs_body() {
+                body = signed_body(exchange).await.map_err(|error| (error, "signFailed"))?;
             }
             signer.sign(exchange.head_mut(), body.as_deref(), clock::wall());
         }

@@ -10,7 +10,7 @@ use tidegate_pipeline::{Context, Deps, Filter, Outcome, Problems, Step};
 
 use crate::{
     adapt::{HeaderChange, check_codings},
-    gzip::{Coded, is_gzip, pack_answer, recoded},
+    gzip::{Coded, is_gzip, may_code, pack_answer, recoded},
 };
 
 /// Settings of the `ResponseAdaptor` filter.
@@ -72,7 +72,9 @@ body: hello
         self.header.apply(&mut response.headers);
         if !self.body.is_empty() {
             // They told of the old body.
-            for name in [Known::ContentLength, Known::ContentEncoding, Known::ETag] {
+            let told =
+                [Known::ContentLength, Known::ContentEncoding, Known::ContentRange, Known::AcceptRanges, Known::ETag];
+            for name in told {
                 response.headers.remove_known(name);
             }
             response.body = Body::Full(self.body.clone());
@@ -81,8 +83,10 @@ body: hello
         if bodyless {
             return Step::Done(Outcome::Next);
         }
-        // A part of a body cannot be coded by itself.
-        let whole = response.headers.get(Known::ContentRange).is_none();
+        // A part of a body cannot be coded by itself, and the server may forbid it.
+        let whole = response.status != 206
+            && response.headers.get(Known::ContentRange).is_none()
+            && may_code(&response.headers);
         if self.compress && whole && response.headers.get(Known::ContentEncoding).is_none() {
             let packed = pack_answer(std::mem::take(&mut response.body), &self.budget);
             let Ok(body) = packed else {

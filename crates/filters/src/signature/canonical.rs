@@ -42,7 +42,7 @@ impl Canonical<'_> {
         out
     }
 
-    /// In order of names and values, without the signature.
+    /// In order of names, without the signature. Values of one name keep theirs (Go's `url.Values.Encode`).
     fn query(&self, out: &mut String) {
         let Literal { signature, algorithm_name, credential, date, expires, signed_headers, .. } = self.literal;
         let others = [algorithm_name, credential, date, expires, signed_headers];
@@ -51,7 +51,7 @@ impl Canonical<'_> {
             let is = |known: &String| known.as_bytes() == *name;
             !is(signature) && (self.presigned || !others.into_iter().any(is))
         });
-        pairs.sort_unstable();
+        pairs.sort_by(|one, other| one.0.cmp(&other.0));
         for (index, (name, value)) in pairs.iter().enumerate() {
             if index > 0 {
                 out.push('&');

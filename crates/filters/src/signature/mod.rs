@@ -94,18 +94,12 @@ impl Signer {
     pub(crate) fn sign(&self, head: &mut RequestHead, body: Option<&[u8]>, now: Duration) {
         let moment = Moment::new(now);
         let time = moment.date_time().replace(['-', ':'], "") + "Z";
-        let name = &self.literal.content_sha256;
-        let told = head.headers.find(name).filter(|told| !told.is_empty());
-        let body_hash = match told.map(|told| String::from_utf8_lossy(told).into_owned()) {
-            Some(told) => told,
-            None => {
-                let hash = self.body_hash(body);
-                if hash == UNSIGNED {
-                    head.headers.set(name, hash.as_bytes());
-                }
-                hash
-            }
-        };
+        // What the client told of its body is not vouched for.
+        head.headers.remove(&self.literal.content_sha256);
+        let body_hash = self.body_hash(body);
+        if body_hash == UNSIGNED {
+            head.headers.set(&self.literal.content_sha256, body_hash.as_bytes());
+        }
         head.headers.set(&self.literal.date, time.as_bytes());
         let mut names = vec!["host".to_owned()];
         for (name, _) in head.headers.iter() {

@@ -116,8 +116,8 @@ fn what_was_signed_is_accepted_and_nothing_else() {
         assert_eq!(signer.verify(&head, Some(b"body"), now), Err(Refused::Wrong), "{what}");
     }
     let mut moved = make();
-    moved.set_query(b"c=x%20y&b=1&b=2&a=1&X-Signature=1");
-    assert_eq!(signer.verify(&moved, Some(b"body"), now), Ok(()), "the order of a query does not count");
+    moved.set_query(b"c=x%20y&b=2&b=1&a=1&X-Signature=1");
+    assert_eq!(signer.verify(&moved, Some(b"body"), now), Ok(()), "the order of names does not count");
     let excluded =
         verifier(json!({"excludeBody": true, "accessKeyId": "k", "accessKeySecret": "s", "accessKeys": {"k": "s"}}));
     let mut head = request("/", "", &[("Host", "h")]);
@@ -191,4 +191,29 @@ fn every_problem_is_named() {
     config(json!({ "literal": literal })).signer("s", &mut problems);
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(fields, ["v.accessKeys", "v.apiProvider", "s.accessKeyId", "s.accessKeySecret", "s.literal.date"]);
+}
+
+#[test]
+fn the_hash_that_a_client_tells_of_its_body_is_not_signed() {
+    let keys = json!({"apiProvider": "aws4", "accessKeyId": "k", "accessKeySecret": "s", "accessKeys": {"k": "s"}});
+    let (signer, now) = (verifier(keys), at("20260131T235959Z"));
+    for (body, told) in [(Some(&b"body"[..]), None), (None, Some(UNSIGNED.as_bytes()))] {
+        let mut head = request("/", "", &[("Host", "h"), ("x-amz-content-sha256", "0123")]);
+        signer.sign(&mut head, body, now);
+        assert_eq!(head.headers.find("X-Amz-Content-Sha256"), told);
+        assert_eq!(signer.verify(&head, body, now), Ok(()), "{body:?}");
+    }
+}
+
+#[test]
+fn values_of_one_name_keep_their_order() {
+    let keys = json!({"accessKeyId": "k", "accessKeySecret": "s", "accessKeys": {"k": "s"}});
+    let (signer, now) = (verifier(keys), at("20260131T235959Z"));
+    let signed = |query: &str| {
+        let mut head = request("/", query, &[("Host", "h")]);
+        signer.sign(&mut head, Some(b""), now);
+        head.headers.find("Authorization").unwrap().to_vec()
+    };
+    assert_eq!(signed("b=1&a=2&a=1"), signed("a=2&a=1&b=1"), "names are sorted");
+    assert_ne!(signed("a=2&a=1"), signed("a=1&a=2"), "values are not");
 }

@@ -17,7 +17,7 @@ use tidegate_base::clock;
 use tidegate_http::message::BodyError;
 use tidegate_pipeline::{Context, Deps, Filter, Outcome, Problems, Step};
 
-use crate::{proxy::hold_body, signature, signature::Signer};
+use crate::{proxy::signed_body, signature, signature::Signer};
 use basic::{Basic, Checked};
 use headers::HeaderRule;
 use jwt::Jwt;
@@ -114,8 +114,8 @@ impl Validator {
     async fn rest(&self, cx: &mut Context) -> Result<(), u16> {
         if let Some(signer) = &self.signature {
             let mut body = None;
-            if signer.needs_body() && hold_body(cx.exchange()).await.map_err(BodyError::status)? {
-                body = cx.exchange().whole_body();
+            if signer.needs_body() {
+                body = signed_body(cx.exchange()).await.map_err(BodyError::status)?;
             }
             signer.verify(cx.request(), body.as_deref(), clock::wall()).map_err(|_| 401u16)?;
         }

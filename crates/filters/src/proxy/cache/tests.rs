@@ -71,6 +71,11 @@ fn what_may_be_kept_is_and_nothing_else() {
         (answer("1"), &[], &[("Vary", "Accept-Encoding, Cookie")], false),
         (answer("1"), &[("Authorization", "x")], &[], false),
         (answer("1"), &[("Range", "bytes=0-1")], &[], false),
+        (answer("1"), &[("if-none-match", "x")], &[], false),
+        (answer("1"), &[("If-Match", "x")], &[], false),
+        (answer("1"), &[("Cookie", "a=b")], &[], false),
+        (answer("1"), &[("Cookie", "a=b")], &[("Cache-Control", "max-age=9, Public")], true),
+        (answer("1"), &[("Cookie", "a=b")], &[("Cache-Control", "s-maxage=9")], true),
     ] {
         let (cache, mut first) = (cache(&budget()), first);
         for (name, value) in answer_headers {
@@ -144,7 +149,60 @@ fn what_was_used_longest_ago_makes_room_and_all_is_given_back() {
 }
 
 #[test]
+fn who_has_cookies_gets_only_what_is_for_everybody() {
+    let cookie = [("Cookie", "a=b")];
+    for (control, given) in [("max-age=9", "2"), ("public", "1")] {
+        let cache = cache(&budget());
+        let mut first = answer("1");
+        first.headers.append("Cache-Control", control.as_bytes());
+        ask(&cache, &request("", &[]), first);
+        assert_eq!(ask(&cache, &request("", &cookie), answer("2")), given.as_bytes(), "{control}");
+        assert_eq!(ask(&cache, &request("", &[]), answer("3")), b"1", "{control}");
+    }
+}
+
+#[test]
+fn an_answer_for_which_there_is_no_room_goes_on_unkept() {
+    let budget = budget();
+    let cache = cache(&budget);
+    let rest = budget.try_lease(Holder::Gateway, budget.room(Holder::Gateway)).unwrap();
+    assert_eq!(ask(&cache, &request("", &[]), answer("1")), b"1");
+    drop(rest);
+    assert_eq!(ask(&cache, &request("", &[]), answer("2")), b"2");
+}
+
+#[test]
+fn what_turns_out_too_large_is_let_go_at_once() {
+    let budget = budget();
+    let cache = cache(&budget);
+    let parts = vec![Ok(Bytes::from(vec![0; 60_000])); 3];
+    let ticket = cache.ticket(&request("", &[]), Length::Known(0)).unwrap();
+    let answer = Response::new(200).with_body(Body::chunks(stream::iter(parts)));
+    let kept = cache.keep(ticket, answer).now_or_never().unwrap().unwrap();
+    let Body::Chunks(mut pieces) = kept.body else { panic!("it has no length") };
+    assert!(pieces.next().now_or_never().is_some() && budget.used(Holder::Gateway) >= 60_000);
+    assert!(pieces.next().now_or_never().is_some());
+    assert_eq!(budget.used(Holder::Gateway), 0, "and the third is still to come");
+}
+
+#[test]
+fn a_large_answer_does_not_drive_all_others_out() {
+    let config = json!({"expiration": "1h", "maxEntryBytes": 100 << 20, "codes": [200], "methods": ["GET"]});
+    let (budget, mut problems) = (budget(), Problems::default());
+    let cache = serde_json::from_value::<CacheConfig>(config).unwrap().build("c", &budget, &mut problems);
+    ask(&cache, &request("small", &[]), answer("1"));
+    ask(&cache, &request("large", &[]), answer(&"x".repeat(5 << 20)));
+    ask(&cache, &request("middle", &[]), answer(&"x".repeat(2 << 20)));
+    assert_eq!(ask(&cache, &request("small", &[]), answer("2")), b"1");
+    assert_eq!(ask(&cache, &request("middle", &[]), answer("2")), b"2");
+}
+
+#[test]
 fn every_problem_is_named() {
+    let never = json!({"expiration": "1s", "maxEntryBytes": 1, "codes": NEVER_KEPT, "methods": ["GET"]});
+    let mut problems = Problems::default();
+    serde_json::from_value::<CacheConfig>(never).unwrap().build("c", &budget(), &mut problems);
+    assert_eq!(problems.iter().count(), NEVER_KEPT.len(), "{problems}");
     let config = json!({"expiration": "0s", "maxEntryBytes": 0, "codes": [99], "methods": ["get"]});
     let mut problems = Problems::default();
     serde_json::from_value::<CacheConfig>(config).unwrap().build("c", &budget(), &mut problems);

@@ -6,6 +6,7 @@
 //! | `$apr1$` `$1$` | MD5, a thousand times |
 //! | `$5$` `$6$` | SHA-256 and SHA-512, thousands of times (crypt) |
 //! | `{SHA}` `{SSHA}` | SHA-1, the second with salt |
+//! | `$NAME$` `{NAME}` `!` `*` of any other kind; nothing; 13 characters of DES `crypt` | a hash that nobody can check, or a lock: never fits |
 //! | anything else | the password itself |
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -81,7 +82,19 @@ impl Hash {
             let salt = digest.split_off(20);
             return Some(Hash::Sha1 { digest, salt });
         }
-        Some(Hash::Plain(text.to_owned()))
+        (!is_foreign(text)).then(|| Hash::Plain(text.to_owned()))
+    }
+
+    /// One as costly to check that fits nobody, for names that nobody has. `None` for what is checked at once.
+    pub(super) fn stand_in(&self) -> Option<Self> {
+        let (salt, told) = ("........".to_owned(), ".".to_owned());
+        match self {
+            Hash::Bcrypt(text) => text.get(..7).map(|start| Hash::Bcrypt(format!("{start}{}", ".".repeat(53)))),
+            Hash::Md5 { magic, .. } => Some(Hash::Md5 { magic, salt, told }),
+            Hash::Sha256 { rounds, .. } => Some(Hash::Sha256 { rounds: *rounds, salt, told }),
+            Hash::Sha512 { rounds, .. } => Some(Hash::Sha512 { rounds: *rounds, salt, told }),
+            Hash::Sha1 { .. } | Hash::Plain(_) | Hash::Never => None,
+        }
     }
 
     /// Whether checking it takes so long that no I/O thread may do it.
@@ -106,6 +119,18 @@ impl Hash {
             Hash::Never => false,
         }
     }
+}
+
+/// Whether a text looks like a hash of a kind that is not known, or like a lock. Taken as a password, it would let everybody in who
+/// has read the file.
+fn is_foreign(text: &str) -> bool {
+    let name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let named = |open: char, close: char| {
+        let kind = text.strip_prefix(open).and_then(|rest| rest.split_once(close));
+        kind.is_some_and(|(kind, _)| !kind.is_empty() && name(kind))
+    };
+    let des = text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte));
+    text.is_empty() || text.starts_with(['!', '*']) || named('$', '$') || named('{', '}') || des
 }
 
 /// `[rounds=N$]salt$hash`.
@@ -145,7 +170,9 @@ mod tests {
             ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "password"),
             ("{SSHA}yI6cZwQadOA1e+/f+T+H3eCQQhRzYWx0", "password"),
             ("pass:word", "pass:word"),
-            ("", ""),
+            ("$ecret", "$ecret"),
+            ("{a b}", "{a b}"),
+            ("twelve-chars", "twelve-chars"),
         ] {
             let hash = Hash::read(text);
             assert!(hash.fits(password.as_bytes()), "{text}");
@@ -164,12 +191,47 @@ mod tests {
             "$6$saltstring",
             "{SHA}W6ph5Mm5Pz8GgiULbPgz",
             "{SSHA}!",
+            "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA",
+            "$y$j9T$salt$hash",
+            "$7$x",
+            "$pbkdf2-sha256$1$x",
+            "{SHA256}x",
+            "{PLAIN}x",
+            "!",
+            "!$6$saltstring$x",
+            "*",
+            "*LK*",
+            "",
+            "rqXexS6ZhobKA",
         ] {
+            assert!(!Hash::read(text).fits(text.as_bytes()), "{text}");
+            assert_eq!(Hash::read(text).stand_in(), None);
             assert_eq!(Hash::read(text), Hash::Never, "{text}");
         }
         for text in ["$2y$05$short", "$5$rounds=1$saltstring$x", "$5$$"] {
             let hash = Hash::read(text);
             assert!(hash.is_slow() && !hash.fits(b"") && !hash.fits(b"x"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stand_in_is_as_costly_and_fits_nobody() {
+        for (text, wanted) in [
+            ("$2y$05$short", "$2y$05$....................................................."),
+            ("$1$salt$x", "$1$........$."),
+            ("$5$rounds=2000$salt$x", "$5$rounds=2000$........$."),
+            ("$6$salt$x", "$6$........$."),
+        ] {
+            let stand_in = Hash::read(text).stand_in().unwrap();
+            assert_eq!(stand_in, Hash::read(wanted), "{text}");
+            assert!(!stand_in.fits(b"") && !stand_in.fits(b"x"));
+            // The hash is really made: text of that form is parsed to its end.
+            if let Hash::Bcrypt(text) = &stand_in {
+                assert_eq!(bcrypt::verify(b"x", text).ok(), Some(false));
+            }
+        }
+        for text in ["plain", "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="] {
+            assert_eq!(Hash::read(text).stand_in(), None);
         }
     }
 }

@@ -22,9 +22,10 @@ use tidegate_pipeline::{Deps, Extent, Following, Problems};
 
 use checker::PASSWORD_BYTES_MAX;
 use file::UserFile;
+use hash::Hash;
 use known::{KNOWN_BYTES, Known};
 use records::Records;
-use users::Stored;
+use users::{Stored, Users};
 
 /// Who may come in.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -117,7 +118,15 @@ impl Basic {
     /// Whether the request names a user and the password that goes with the name.
     pub(super) async fn check(&self, head: &RequestHead) -> Checked {
         let Some((name, password)) = credentials(head) else { return Checked::Refused };
-        let Some(stored) = self.find(&name) else { return Checked::Refused };
+        let (stored, stranger) = self.find(&name);
+        let Some(stored) = stored.filter(|stored| stored.hash != Hash::Never) else {
+            // The time must not tell which names there are.
+            let checked = match stranger {
+                Some(stranger) => checker::check(stranger, password).await,
+                None => Some(false),
+            };
+            return if checked.is_some() { Checked::Refused } else { Checked::Busy };
+        };
         if !stored.hash.is_slow() {
             return if stored.hash.fits(&password) { Checked::Good(name) } else { Checked::Refused };
         }
@@ -135,11 +144,13 @@ impl Basic {
         }
     }
 
-    fn find(&self, name: &str) -> Option<Arc<Stored>> {
+    /// The user's password, and what is checked where there is no such user.
+    fn find(&self, name: &str) -> (Option<Arc<Stored>>, Option<Arc<Stored>>) {
+        let find = |users: &Users| (users.find(name), users.stranger());
         match &self.users {
-            Source::File(file) => file.find(name),
-            Source::Records(records, _) => records.find(name),
-            Source::Nobody => None,
+            Source::File(file) => file.with_users(find),
+            Source::Records(records, _) => records.with_users(find),
+            Source::Nobody => (None, None),
         }
     }
 

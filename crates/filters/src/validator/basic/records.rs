@@ -1,13 +1,13 @@
 //! Users in records of the store.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use tidegate_base::Budget;
 use tidegate_pipeline::Follower;
 
-use super::users::{Stored, Users};
+use super::users::Users;
 
 /// Told of the records by the store.
 pub(super) struct Records {
@@ -38,8 +38,8 @@ impl Records {
         Self { budget: budget.clone(), state }
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Arc<Stored>> {
-        self.lock().users.find(name)
+    pub(super) fn with_users<T>(&self, find: impl FnOnce(&Users) -> T) -> T {
+        find(&self.lock().users)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -59,7 +59,7 @@ impl Follower for Records {
     }
 
     fn put(&self, key: &str, value: Bytes) {
-        let record = serde_yaml_ng::from_slice::<Record>(&value).ok();
+        let record = crate::record::read::<Record>(&value, &self.budget);
         let named =
             record.as_ref().map(|record| if record.username.is_empty() { &record.key } else { &record.username });
         let mut state = self.lock();
@@ -87,6 +87,10 @@ impl Follower for Records {
         let mut state = self.lock();
         if let Some(coming) = state.coming.take() {
             state.users = coming;
+            let locked = state.users.locked();
+            if locked > 0 {
+                tracing::warn!(locked, "hashes of passwords are of a kind that is not known: they never fit");
+            }
         }
     }
 }
