@@ -4,64 +4,86 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::Duration,
 };
 
 use bytes::Bytes;
 use tidegate_api::{BoxFuture, Error};
-use tidegate_base::{Budget, Holder};
+use tidegate_base::{Budget, Holder, Lease};
 use tidegate_gateway::admin::{Chunk, Chunks};
+use tokio::sync::mpsc;
 
 /// Read and sent at once.
 const PIECE_BYTES: usize = 64 << 10;
 /// How often the file is looked at while it is followed.
 const LOOK: Duration = Duration::from_millis(250);
+/// Most lines from the end, and most bytes that are looked through for where they begin.
+const TAIL_MAX: u64 = 100_000;
+const SCAN_MAX: u64 = 64 << 20;
+/// Who reads at a time. Each has a thread of its own: the disk may take its time.
+const READERS_MAX: usize = 4;
 
-/// A file of lines, from some line on.
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// A file of lines, from some line on. It ends with its reader, and its reader with it.
 pub(super) struct LogLines {
-    path: PathBuf,
-    budget: Budget,
-    follow: bool,
-    /// Lines from the end to begin with; `None`: all.
-    tail: Option<u64>,
-    /// Where the next piece begins; `None` before the first.
-    at: Option<u64>,
+    pieces: mpsc::Receiver<Bytes>,
+    /// For the piece that is read, the one that waits, and the one that is sent.
+    _lease: Lease,
+}
+
+/// One place of [`READERS_MAX`].
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        let more = |readers: usize| (readers < READERS_MAX).then_some(readers + 1);
+        READERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl LogLines {
-    pub(super) const fn new(path: PathBuf, budget: Budget, tail: Option<u64>, follow: bool) -> Self {
-        Self { path, budget, follow, tail, at: None }
-    }
-
-    async fn piece(&mut self) -> Result<Option<Chunk>, Error> {
-        let lease = self.budget.try_lease(Holder::Gateway, PIECE_BYTES as u64).ok_or(Error::TooManyRequests)?;
-        loop {
-            let (path, at, tail) = (self.path.clone(), self.at, self.tail);
-            // Off the I/O threads: the disk may take its time.
-            let read = tokio::task::spawn_blocking(move || read(&path, at, tail)).await;
-            let (bytes, next) = match read {
-                Ok(Ok(read)) => read,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, path = %self.path.display(), "the log cannot be read");
-                    return Ok(None);
+    /// `tail`: lines from the end, all for `None`. `None`: too many read already, or there is no memory.
+    pub(super) fn start(path: PathBuf, budget: &Budget, tail: Option<u64>, follow: bool) -> Option<Self> {
+        let place = Place::take()?;
+        let lease = budget.try_lease(Holder::Gateway, 3 * PIECE_BYTES as u64)?;
+        let (sender, pieces) = mpsc::channel(1);
+        let run = move || {
+            let _place = place;
+            let mut at = None;
+            while !sender.is_closed() {
+                match read(&path, at, tail.map(|tail| tail.min(TAIL_MAX))) {
+                    Ok((bytes, next)) => {
+                        at = Some(next);
+                        if bytes.is_empty() && !follow {
+                            return;
+                        }
+                        if bytes.is_empty() {
+                            thread::park_timeout(LOOK);
+                        } else if sender.blocking_send(bytes).is_err() {
+                            return; // nobody wants it any more
+                        }
+                    }
+                    Err(error) => return tracing::warn!(%error, path = %path.display(), "the log cannot be read"),
                 }
-                Err(_) => return Ok(None), // the runtime ends
-            };
-            self.at = Some(next);
-            if !bytes.is_empty() {
-                return Ok(Some(Chunk { bytes, lease: Some(lease) }));
             }
-            if !self.follow {
-                return Ok(None);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        };
+        thread::Builder::new().name("logs".to_owned()).spawn(run).ok()?;
+        Some(Self { pieces, _lease: lease })
     }
 }
 
 impl Chunks for LogLines {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Chunk, Error>>> {
-        Box::pin(async move { self.piece().await.transpose() })
+        Box::pin(async move { self.pieces.recv().await.map(|bytes| Ok(Chunk { bytes, lease: None })) })
     }
 }
 
@@ -84,14 +106,14 @@ fn read(path: &Path, at: Option<u64>, tail: Option<u64>) -> io::Result<(Bytes, u
 
 /// Where the last `lines` lines begin.
 fn start_of(file: &mut File, len: u64, lines: u64) -> io::Result<u64> {
-    let (mut end, mut left) = (len, lines);
+    let (mut end, mut left, last_byte) = (len, lines, len.saturating_sub(SCAN_MAX));
     if lines == 0 {
         return Ok(len);
     }
     let mut block = vec![0; PIECE_BYTES];
     // The end of the last line does not count.
     let mut last = true;
-    while end > 0 {
+    while end > last_byte {
         let start = end.saturating_sub(PIECE_BYTES as u64);
         let block = &mut block[..usize::try_from(end - start).unwrap_or(PIECE_BYTES)];
         file.seek(SeekFrom::Start(start))?;
@@ -107,7 +129,7 @@ fn start_of(file: &mut File, len: u64, lines: u64) -> io::Result<u64> {
         }
         end = start;
     }
-    Ok(0)
+    Ok(end)
 }
 
 #[cfg(test)]

@@ -49,7 +49,9 @@ impl Reports for NodeReports {
     }
 
     fn logs(&self, tail: Option<u64>, follow: bool) -> Option<AdminResponse> {
-        let lines = LogLines::new(self.log.clone()?, self.budget.clone(), tail, follow);
+        let Some(lines) = LogLines::start(self.log.clone()?, &self.budget, tail, follow) else {
+            return Some(AdminResponse::new(503, None, "too many read the log already\n"));
+        };
         let mut answer = AdminResponse::new(200, Some("text/plain; charset=utf-8"), "");
         answer.body = Body::Chunks(Box::new(lines));
         Some(answer)

@@ -17,6 +17,8 @@ use tidegate_base::ByteSize;
 use table::{ALIASES, Effect, KEYS, Key, Kind, find};
 use value::Value;
 
+/// The setting that has passwords.
+const SECRET: &str = "basic-auth";
 /// Largest configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -212,7 +214,7 @@ impl ServerConfig {
         for key in KEYS {
             let Some(value) = self.values.get(key.name) else { continue };
             let value = match (key.name, value) {
-                ("basic-auth", Value::Map(map)) => map.keys().map(|user| (user.clone(), Json::from("***"))).collect(),
+                (SECRET, Value::Map(map)) => map.keys().map(|user| (user.clone(), Json::from("***"))).collect(),
                 (_, value) => value.to_json(),
             };
             if key.in_cluster { &mut cluster } else { &mut top }.insert(key.name.to_owned(), value);
@@ -227,7 +229,11 @@ fn bad(origin: &str, why: &str) -> ConfigError {
 }
 
 fn checked(key: &Key, text: &str, origin: &str) -> Result<Value, ConfigError> {
-    Value::parse(key.kind, text).map_err(|why| bad(origin, &format!("invalid value \"{text}\": {why}")))
+    Value::parse(key.kind, text).map_err(|why| match key.name {
+        // Neither the value nor a part of it belongs in a log.
+        SECRET => bad(origin, "invalid value: must be formatted as user=password"),
+        _ => bad(origin, &format!("invalid value \"{text}\": {why}")),
+    })
 }
 
 fn read_file(
@@ -249,7 +255,10 @@ fn read_file(
     };
     let mut take = |name: &str, value: &Json, in_cluster: bool| match find(name) {
         Some(key) if key.in_cluster == in_cluster => {
-            let value = Value::from_file(key.kind, value).map_err(|why| wrong(format!("{name}: {why}")))?;
+            let value = Value::from_file(key.kind, value).map_err(|why| match key.name {
+                SECRET => wrong(format!("{name}: must be a map of users and passwords")),
+                _ => wrong(format!("{name}: {why}")),
+            })?;
             values.insert(key.name, value);
             Ok(())
         }

@@ -65,10 +65,9 @@ fn a_server_tells_what_was_asked_of_it() {
         format!("httpserver_requests_duration_bucket{{{backend},le=\"+Inf\"}} 26"),
         format!("httpserver_requests_size_bytes_bucket{{{backend},le=\"200\"}} 26"),
         format!("httpserver_requests_size_bytes_count{{{backend}}} 26"),
-        format!(
-            "proxy_total_connections{{clusterName=\"c\",clusterRole=\"primary\",instanceName=\"m\",proxyName=\"proxy#proxy#main\",\
-             kind=\"Proxy\",loadBalancePolicy=\"roundRobin\",filterPolicy=\"\",pipelineName=\"p\"}} 26"
-        ),
+        "proxy_total_connections{clusterName=\"c\",clusterRole=\"primary\",instanceName=\"m\",proxyName=\"proxy#proxy#main\",\
+             kind=\"Proxy\",loadBalancePolicy=\"roundRobin\",filterPolicy=\"\",pipelineName=\"p\"} 26"
+            .to_owned(),
         "# TYPE httpserver_responses_size_bytes_percentage summary".to_owned(),
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");

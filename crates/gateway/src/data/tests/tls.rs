@@ -113,7 +113,7 @@ fn http2_is_spoken_where_the_handshake_agrees_on_it() {
     let mut client = client(gateway.address(), &Arc::new(config));
     // The preface, empty settings, and a GET of / with `localhost` as its authority (RFC 9113, 3.4 and 6; RFC 7541).
     let block = [&[0x82, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
-    let head = [0, 0, block.len() as u8, 1, 0x5, 0, 0, 0, 1];
+    let head = [0, 0, u8::try_from(block.len()).unwrap(), 1, 0x5, 0, 0, 0, 1];
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     client.write_all(&[&preface[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0], &head, &block].concat()).unwrap();
     let mut body = Vec::new();
