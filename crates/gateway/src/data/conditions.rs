@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_http::message::RequestHead;
 use tidegate_pipeline::Problems;
+use tidegate_pipeline::regexp::readable;
 
 use super::address::IpFilter;
 use crate::router::{Conditions, Verdict, compile};
@@ -68,7 +69,8 @@ impl Matchers {
     /// `value` gives the first value of a key.
     fn fit<'a>(&self, value: impl Fn(&str) -> Option<Cow<'a, [u8]>>) -> bool {
         let in_values = |matcher: &Matcher, value: &[u8]| matcher.values.iter().any(|text| text.as_bytes() == value);
-        let by_regexp = |matcher: &Matcher, value: &[u8]| matcher.regexp.as_ref().map(|regexp| regexp.is_match(value));
+        let by_regexp =
+            |matcher: &Matcher, value: &[u8]| matcher.regexp.as_ref().map(|regexp| regexp.is_match(&readable(value)));
         let mut fits = self.list.iter().map(|matcher| {
             let value = value(&matcher.key).unwrap_or_default();
             if self.all {

@@ -1,6 +1,7 @@
 //! What takes the place of a path.
 
 use regex::bytes::Regex;
+use tidegate_pipeline::regexp::readable;
 
 use crate::router::{Captures, How, Pattern};
 
@@ -68,6 +69,7 @@ impl Rewrite {
 
 /// Looks at the length after each match: a path of many matches can grow a thousandfold.
 fn replace_all(regexp: &Regex, path: &[u8], target: &str) -> Option<Vec<u8>> {
+    let path = &*readable(path);
     let (mut out, mut behind) = (Vec::with_capacity(path.len() + target.len()), 0);
     for groups in regexp.captures_iter(path) {
         let whole = groups.get(0)?;

@@ -15,7 +15,7 @@ use tidegate_http::{
     message::{BodyError, Headers, Known, Response},
 };
 use tidegate_pipeline::{
-    Context, Locals,
+    Context, Locals, regexp,
     stats::{Sample, Traffic},
 };
 
@@ -236,7 +236,8 @@ fn choose(routes: &Routes, exchange: &Exchange) -> Result<(usize, Option<Change>
 
 /// What the placeholders of the path, or the groups of its expression, stand for.
 fn values(target: &Target, path: &[u8], captures: &Captures) -> Vec<Vec<u8>> {
-    match target.groups.as_ref().and_then(|regexp| regexp.captures(path)) {
+    let text = regexp::readable(path);
+    match target.groups.as_ref().and_then(|regexp| regexp.captures(&text)) {
         Some(groups) => {
             groups.iter().map(|group| group.map(|group| group.as_bytes().to_vec()).unwrap_or_default()).collect()
         }

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use regex::bytes::Regex;
+use tidegate_pipeline::regexp::readable;
 
 use super::{Host, radix::Radix};
 
@@ -50,7 +51,7 @@ impl Hosts {
             see(any);
         }
         for (regexp, number) in &self.regexps {
-            if regexp.is_match(host) {
+            if regexp.is_match(&readable(host)) {
                 see(*number);
             }
         }

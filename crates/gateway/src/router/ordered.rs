@@ -16,6 +16,7 @@ use std::collections::HashMap;
 
 use regex::bytes::Regex;
 use tidegate_http::message::Method;
+use tidegate_pipeline::regexp::readable;
 
 use super::{Captures, Conditions, Found, How, Misses, Rule, hosts::Hosts, radix::Radix};
 
@@ -91,11 +92,12 @@ impl Ordered {
                 look.at(candidates);
             }
             table.prefixes.walk(path, |candidates| look.at(candidates));
+            let text = readable(path);
             for (regexp, candidate) in &table.regexps {
                 if !look.better(candidate) {
                     break;
                 }
-                if regexp.is_match(path) {
+                if regexp.is_match(&text) {
                     look.at(std::slice::from_ref(candidate));
                 }
             }

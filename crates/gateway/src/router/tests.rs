@@ -297,3 +297,12 @@ fn a_look_up_looks_at_as_many_paths_among_ten_thousand_as_among_ten() {
         assert_eq!((asked(10, tree), asked(10_000, tree)), (8, 8));
     }
 }
+
+#[test]
+fn no_byte_gets_around_an_expression() {
+    let login = Path { regexp: Some(compile("^/login/.*$").unwrap()), ..Path::default() };
+    let router = Ordered::new(&[Rule { paths: vec![login, Path::default()], ..Rule::default() }]);
+    let mut given = Given { denied: (0..0).collect(), verdicts: vec![Verdict::Fits; 2] };
+    let found = router.find(b"x", b"/login/\xff", Method::Get, &mut given);
+    assert!(matches!(found, Found::Route { path: 0, .. }), "{found:?}");
+}

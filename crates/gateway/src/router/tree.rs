@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use memchr::memchr;
 use regex::bytes::Regex;
 use tidegate_http::message::Method;
+use tidegate_pipeline::regexp::readable;
 
 use super::{
     Captures, Conditions, Found, How, Misses, Rule,
@@ -213,6 +214,6 @@ impl Edge {
             Some(stop) => memchr(stop, &text[..segment])?,
         };
         let value = &text[..length];
-        (length > 0 && self.regexp.as_ref().is_none_or(|regexp| regexp.is_match(value))).then_some(length)
+        (length > 0 && self.regexp.as_ref().is_none_or(|regexp| regexp.is_match(&readable(value)))).then_some(length)
     }
 }
