@@ -49,7 +49,7 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc::channel};
+    use std::sync::{Arc, mpsc::sync_channel};
 
     use futures_util::FutureExt;
 
@@ -68,8 +68,8 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_abandoned_jobs_are_not_begun() {
         let worker = Worker::start();
-        let (go, wait) = channel::<()>();
-        let (begun, began) = channel();
+        let (go, wait) = sync_channel::<()>(1);
+        let (begun, began) = sync_channel(1);
         let first = worker.run(move || {
             begun.send(()).unwrap();
             wait.recv().unwrap();
