@@ -106,7 +106,20 @@ pub(crate) fn run(cases: &[Case], address: SocketAddr, backend: &Backend, mut cu
     outcomes
 }
 
+/// Tells which case it was, where a wait for its answer panics.
+struct OnPanic<'a>(&'a Case);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Case { id, plan, head, body, .. } = self.0;
+            eprintln!("{id}: {plan:?}, {} bytes of body, {:?}", body.len(), String::from_utf8_lossy(head));
+        }
+    }
+}
+
 fn receive(connection: &mut Connection, case: &Case, backend: &Backend, cuts: &mut Random) -> Outcome {
+    let _told = OnPanic(case);
     let mut outcome =
         Outcome { granted: 0, interim: 0, answer: None, goes_on: false, closed: false, received: Vec::new() };
     while let Some((line, headers)) = wire::read_head(&mut connection.reader) {
