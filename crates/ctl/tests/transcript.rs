@@ -203,7 +203,7 @@ fn the_verbs_of_egctl_find_their_routes() {
     node.until(|objects| objects.statuses().len() == 2);
     let (done, out, err) = node.ctl("describe pl a", "");
     assert!(done && out.starts_with("Name: a\nKind: Pipeline\n"), "{out}{err}");
-    assert!(out.ends_with("\nAllStatus:\n  - node: m1\n    status:\n      health: ''\n"), "{out}");
+    assert!(out.ends_with("\nAllStatus:\n  - node: m1\n    status:\n      health: ''\n      filters: {}\n"), "{out}");
     node.check("diff -f -", pipeline, (true, "", ""));
     let other = "name: a\nkind: Pipeline\nfilters: [{name: m, kind: Mock, rules: [{code: 200}]}]\n";
     let told = "update Pipeline a\n  + filters[0]: {\"name\":\"m\",\"kind\":\"Mock\",\"rules\":[{\"code\":200}]}\n";

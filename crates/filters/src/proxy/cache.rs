@@ -120,7 +120,7 @@ impl CacheConfig {
 impl Cache {
     /// `None`: nothing is kept of such a request. One with a body, with credentials or with a condition, and one for a part of
     /// something.
-    pub(super) fn ticket(&self, head: &RequestHead, body: Length) -> Option<Ticket> {
+    pub(super) fn ticket(&self, head: &RequestHead, secure: bool, body: Length) -> Option<Ticket> {
         let own = [Known::Authorization, Known::Range].into_iter().any(|name| head.headers.get(name).is_some());
         let condition = |name: &[u8]| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"If-"));
         let own = own || head.headers.iter().any(|(name, _)| condition(name));
@@ -129,7 +129,7 @@ impl Cache {
         }
         let coding = head.headers.get(Known::AcceptEncoding).unwrap_or_default();
         let host = head.authority().to_ascii_lowercase();
-        let scheme = head.scheme().unwrap_or_default();
+        let scheme = if secure { "https" } else { "http" };
         let key = [head.method_text(), scheme.as_bytes(), &host, head.path(), head.query(), coding].join(&b"\n"[..]);
         let no_cache = says(&head.headers, &["no-cache"]);
         let store = !no_cache && !says(&head.headers, &["no-store"]);

@@ -186,13 +186,13 @@ impl Proxy {
         {
             return fail(cx, error.status(), "clientError");
         }
-        let body = cx.exchange().body_length();
+        let (body, secure) = (cx.exchange().body_length(), cx.exchange().scheme().eq_ignore_ascii_case("https"));
         let (head, peer) = (cx.request(), cx.peer());
         let fits = |pool: &&Pool| pool.filter.as_ref().is_some_and(|filter| filter.fits(head, peer, &self.random));
         let found = self.candidates.iter().position(|pool| fits(&pool));
         let pool = found.and_then(|number| self.candidates.get(number)).unwrap_or(&self.main);
         let call = Call { pool: found.map_or(0, |number| number + 1), start };
-        let ticket = pool.cache.as_ref().and_then(|cache| cache.ticket(head, body));
+        let ticket = pool.cache.as_ref().and_then(|cache| cache.ticket(head, secure, body));
         if let (Some(cache), Some(ticket)) = (&pool.cache, &ticket)
             && let Some(answer) = cache.find(ticket)
         {

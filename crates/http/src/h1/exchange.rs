@@ -22,7 +22,7 @@ use super::{
     relay::{Framing, Loaded, Relay},
 };
 use crate::{
-    message::{BodyError, Headers, Length, RequestHead},
+    message::{BodyError, Headers, Known, Length, RequestHead},
     tls::TlsInfo,
 };
 
@@ -138,6 +138,14 @@ impl Exchange {
     /// What the handshake of the client's connection has come to; none without TLS.
     pub fn tls(&self) -> Option<TlsInfo<'_>> {
         self.inner.down.socket.tls()
+    }
+
+    /// Scheme that the client speaks: that of an absolute target, else what `X-Forwarded-Proto` says, else the connection's.
+    pub fn scheme(&self) -> &str {
+        let head = self.head();
+        let told = head.headers.text(Known::XForwardedProto).filter(|told| !told.is_empty());
+        let own = if self.tls().is_some() { "https" } else { "http" };
+        head.scheme().or(told).unwrap_or(own)
     }
 
     /// The client's IP address in text; empty on a unix socket. Written once a connection.

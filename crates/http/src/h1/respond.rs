@@ -258,6 +258,10 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
         {
             call.keep_alive = false;
             call.upload.give_up();
+            // A server that reads the request to its end before it closes would wait for the rest, and we for its close.
+            if let Poll::Ready(Err(error)) = call.socket.poll_shutdown(cx) {
+                tracing::debug!(%error, "a server had closed before it was told that no more comes");
+            }
         }
         let mut upstream_waits = false;
         loop {

@@ -37,7 +37,7 @@ fn body(response: Response) -> Vec<u8> {
 
 /// Asks as this request, and has the answer kept that is given to it.
 fn ask(cache: &Arc<Cache>, head: &RequestHead, answer: Response) -> Vec<u8> {
-    let Some(ticket) = cache.ticket(head, Length::Known(0)) else { return body(answer) };
+    let Some(ticket) = cache.ticket(head, false, Length::Known(0)) else { return body(answer) };
     match cache.find(&ticket) {
         Some(found) => body(found),
         None => body(cache.keep(ticket, answer).now_or_never().unwrap().unwrap()),
@@ -91,7 +91,9 @@ fn what_may_be_kept_is_and_nothing_else() {
         assert_eq!(second, wanted, "{request_headers:?} {answer_headers:?}");
     }
     let cache = cache(&budget());
-    assert!(cache.ticket(&get, Length::Known(1)).is_none() && cache.ticket(&get, Length::Unknown).is_none());
+    assert!(
+        cache.ticket(&get, false, Length::Known(1)).is_none() && cache.ticket(&get, false, Length::Unknown).is_none()
+    );
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn a_body_without_a_length_is_kept_as_it_goes_by_or_not_at_all() {
     ask(&cache, &request("b", &[]), stream(vec![piece(&large), piece(&large)]));
     assert_eq!(ask(&cache, &request("b", &[]), answer("2")), b"2");
     let head = request("c", &[]);
-    let ticket = cache.ticket(&head, Length::Known(0)).unwrap();
+    let ticket = cache.ticket(&head, false, Length::Known(0)).unwrap();
     let broken = cache.keep(ticket, stream(vec![piece("part"), Err(BodyError::Lost)])).now_or_never().unwrap().unwrap();
     let pieces = broken.body.into_pieces(&budget(), Holder::Gateway).unwrap();
     assert!(pieces.collect::<Vec<_>>().now_or_never().unwrap()[1].is_err());
@@ -143,7 +145,7 @@ fn what_was_used_longest_ago_makes_room_and_all_is_given_back() {
     assert_eq!(ask(&cache, &request("1", &[]), answer("again")), b"again");
     // Others need the room: the cache gives way, and still answers.
     let rest = budget.try_lease(Holder::Gateway, budget.room(Holder::Gateway)).unwrap();
-    assert!(cache.find(&cache.ticket(&request("0", &[]), Length::Known(0)).unwrap()).is_none());
+    assert!(cache.find(&cache.ticket(&request("0", &[]), false, Length::Known(0)).unwrap()).is_none());
     drop((rest, cache));
     assert_eq!(budget.used(Holder::Gateway), 0);
 }
@@ -176,7 +178,7 @@ fn what_turns_out_too_large_is_let_go_at_once() {
     let budget = budget();
     let cache = cache(&budget);
     let parts = vec![Ok(Bytes::from(vec![0; 60_000])); 3];
-    let ticket = cache.ticket(&request("", &[]), Length::Known(0)).unwrap();
+    let ticket = cache.ticket(&request("", &[]), false, Length::Known(0)).unwrap();
     let answer = Response::new(200).with_body(Body::chunks(stream::iter(parts)));
     let kept = cache.keep(ticket, answer).now_or_never().unwrap().unwrap();
     let Body::Chunks(mut pieces) = kept.body else { panic!("it has no length") };

@@ -2,7 +2,6 @@
 
 use tidegate_base::Moment;
 use tidegate_http::{
-    h1::Exchange,
     message::{Known, Length, RequestHead, Version},
     tls::base64,
 };
@@ -69,7 +68,7 @@ impl Plain {
         let client = || source.client.map(|address| address.to_string()).unwrap_or_default();
         match self {
             Self::Protocol => text(protocol),
-            Self::Scheme => text(scheme(source.exchange)),
+            Self::Scheme => text(source.exchange.scheme()),
             Self::RemoteAddr => text(&client()),
             Self::Iso8601 => text(&(Moment::new(source.wall).date_time() + "+00:00")),
             Self::Local => text(&Moment::new(source.wall).local()),
@@ -109,14 +108,6 @@ impl Plain {
 pub(crate) fn uri(head: &RequestHead) -> Vec<u8> {
     let mark: &[u8] = if head.query().is_empty() { b"" } else { b"?" };
     [head.path(), mark, head.query()].concat()
-}
-
-/// Scheme of an absolute target, else what `X-Forwarded-Proto` says, else that of the listener.
-fn scheme(exchange: &Exchange) -> &str {
-    let head = exchange.head();
-    let told = head.headers.text(Known::XForwardedProto).filter(|told| !told.is_empty());
-    let own = if exchange.tls().is_some() { "https" } else { "http" };
-    head.scheme().or(told).unwrap_or(own)
 }
 
 /// User of basic authentication (RFC 7617).
