@@ -3,7 +3,7 @@
 //! What a file leaves out takes its default, so the file is laid over the template of its kind (`/objects-yaml/...`) before it
 //! is compared. A node that has no template is asked about the top-level fields of the file only.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     Error, Streams,
@@ -17,6 +17,17 @@ use crate::{
 const STAMPS: [&str; 2] = ["createdAt", "version"];
 /// Columns of a value that are shown.
 const VALUE_MAX: usize = 100;
+
+/// The label that the node gives an object where its file names none.
+const OWNER: &str = "easegress/owner";
+
+/// Has the owner of an object that exists stay what it is, unless the file says otherwise.
+fn keep_owner(old: &Value, new: &mut Value) {
+    let (Some(owner), Some(new)) = (old["labels"].get(OWNER), new.as_object_mut()) else { return };
+    if let Some(labels) = new.entry("labels").or_insert_with(|| Value::Object(Map::new())).as_object_mut() {
+        labels.entry(OWNER).or_insert_with(|| owner.clone());
+    }
+}
 
 /// Returns whether nothing would change.
 pub(crate) async fn diff(server: &Server, file: &str, streams: &mut Streams<'_>) -> Result<bool, Error> {
@@ -39,6 +50,7 @@ pub(crate) async fn diff(server: &Server, file: &str, streams: &mut Streams<'_>)
         let template = template(server, kind, name).await?;
         let mut new = template.clone().unwrap_or_else(|| named_as(&old, spec));
         overlay(&mut new, spec);
+        keep_owner(&old, &mut new);
         for value in [&mut old, &mut new] {
             value.as_object_mut().into_iter().for_each(|map| map.retain(|key, _| !STAMPS.contains(&&**key)));
         }
