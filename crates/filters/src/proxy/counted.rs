@@ -26,17 +26,13 @@ pub(super) struct Own {
 impl Own {
     /// Where no memory is free for it, nothing is counted until some is.
     pub(super) fn record(&self, counted: &Counted, budget: &Budget, now: Instant, sample: &Sample) {
-        if let Some(stat) = self.stat.get().or_else(|| fill(&self.stat, counted.stat.enter(budget))) {
+        if let Some(stat) = counted.stat.own(&self.stat, budget) {
             stat.record(now, sample);
         }
-        if let Some(traffic) = self.traffic.get().or_else(|| fill(&self.traffic, counted.traffic.enter(budget))) {
+        if let Some(traffic) = counted.traffic.own(&self.traffic, budget) {
             traffic.record(sample);
         }
     }
-}
-
-fn fill<T>(cell: &OnceCell<Arc<T>>, made: Option<Arc<T>>) -> Option<&Arc<T>> {
-    made.map(|made| cell.get_or_init(|| made))
 }
 
 /// A call to a pool that has come to its answer, or to none.

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, hint::black_box, net::SocketAddr};
 
+use tidegate_http::tls::base64;
+
 use super::AdminRequest;
 
 /// What the configuration says about access. It has no `Debug`: its texts are secrets.
@@ -93,7 +95,7 @@ impl Access {
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
-        let given = base64(rest.as_bytes())?;
+        let given = base64(rest)?;
         let colon = given.iter().position(|byte| *byte == b':')?;
         let (user, password) = (&given[..colon], &given[colon + 1..]);
         let mut found = None;
@@ -130,36 +132,6 @@ fn same(given: &[u8], secret: &[u8]) -> bool {
         differs |= black_box(usize::from(byte ^ other));
     }
     black_box(differs) == 0
-}
-
-/// Standard alphabet, with padding.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        Some(u32::from(value))
-    };
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
-    let digits = &text[..text.len() - padding];
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut bits = 0;
-        for byte in group {
-            bits = bits << 6 | digit(*byte)?;
-        }
-        let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        out.extend_from_slice(&bytes[1..group.len()]);
-    }
-    Some(out)
 }
 
 #[cfg(test)]
@@ -237,8 +209,7 @@ mod tests {
 
     #[test]
     fn base64_is_read_with_its_padding() {
-        let check =
-            |text: &str, expected: Option<&[u8]>| assert_eq!(base64(text.as_bytes()).as_deref(), expected, "{text}");
+        let check = |text: &str, expected: Option<&[u8]>| assert_eq!(base64(text).as_deref(), expected, "{text}");
         check("", Some(b""));
         check("Zg==", Some(b"f"));
         check("Zm8=", Some(b"fo"));

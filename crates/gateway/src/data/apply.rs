@@ -211,9 +211,13 @@ impl Inner {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
+        let mut tried = false;
         for running in state.servers.values_mut().filter(|running| running.listener.is_err()) {
             self.open(running);
+            tried = true;
         }
-        self.view.store(Arc::new(View::new(&state)));
+        if tried {
+            self.view.store(Arc::new(View::new(&state)));
+        }
     }
 }

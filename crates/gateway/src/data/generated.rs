@@ -5,13 +5,22 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::json;
 use tidegate_pipeline::{Deps, Parts, Pipeline, Registry, Report};
 
-use super::{server::Target, spec::HttpServerSpec};
+use super::{
+    server::Target,
+    spec::{HttpServerSpec, PathSpec},
+};
 
 /// By name: `GENERATED-<server>-<rule>-<path>`. They live and change with the server, and are no objects of their own.
 pub(crate) type Generated = BTreeMap<String, Arc<Pipeline>>;
 
 fn name(server: &str, rule: usize, path: usize) -> String {
     format!("GENERATED-{server}-{rule}-{path}")
+}
+
+/// Each path with its number in its rule and that of the rule, in the order of the spec.
+fn paths(spec: &HttpServerSpec) -> impl Iterator<Item = (usize, usize, &PathSpec)> {
+    let rules = spec.rules.iter().enumerate();
+    rules.flat_map(|(rule, spec)| spec.paths.iter().enumerate().map(move |(path, spec)| (rule, path, spec)))
 }
 
 /// Builds a pipeline with one Proxy, `proxy`, for each pool. What is wrong with one goes to the report.
@@ -23,12 +32,7 @@ pub(super) fn build(
     report: &mut Report,
 ) -> Generated {
     let mut all = Generated::new();
-    let paths = spec
-        .rules
-        .iter()
-        .enumerate()
-        .flat_map(|(rule, spec)| spec.paths.iter().enumerate().map(move |(path, spec)| (rule, path, spec)));
-    for (rule, path, spec) in paths {
+    for (rule, path, spec) in paths(spec) {
         let Some(pool) = &spec.backend_pool else { continue };
         let (name, mut own) = (name(server, rule, path), Report::default());
         let filters = [json!({"name": "proxy", "kind": "Proxy", "pools": [pool]})];
@@ -50,12 +54,7 @@ pub(super) fn build(
 
 /// Has the paths with pools, whose targets stand in the order of the spec, lead to the pipelines made of them.
 pub(super) fn assign(server: &str, spec: &HttpServerSpec, targets: &mut [Target]) {
-    let paths = spec
-        .rules
-        .iter()
-        .enumerate()
-        .flat_map(|(rule, spec)| spec.paths.iter().enumerate().map(move |(path, spec)| (rule, path, spec)));
-    for ((rule, path, spec), target) in paths.zip(targets) {
+    for ((rule, path, spec), target) in paths(spec).zip(targets) {
         if spec.backend_pool.is_some() {
             target.backend = name(server, rule, path);
         }

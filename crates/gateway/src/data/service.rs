@@ -24,7 +24,7 @@ use super::{
     address::real_ip,
     conditions::Asked,
     server::{Routes, Server, Target},
-    stats::{Own, PathText, enter},
+    stats::{Own, PathText},
     variables::{Source, Template},
 };
 use crate::router::{Captures, Found, decode, encode};
@@ -67,7 +67,7 @@ impl Held {
     fn backend(&self, number: usize, budget: &Budget) -> Option<&Arc<Traffic>> {
         let all = &self.routes.counted;
         let own = self.backends.get_or_init(|| all.iter().map(|_| OnceCell::new()).collect());
-        enter(own.get(number)?, all.get(number)?, budget)
+        all.get(number)?.own(own.get(number)?, budget)
     }
 }
 

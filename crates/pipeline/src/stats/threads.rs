@@ -1,6 +1,7 @@
 //! The numbers of one object on all threads.
 
 use std::{
+    cell::OnceCell,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, ThreadId},
     time::Instant,
@@ -51,6 +52,11 @@ impl<T: Counted> PerThread<T> {
             all.push(Entry { thread, counted: Arc::clone(&counted), _lease: lease });
             Some(counted)
         })
+    }
+
+    /// As [`PerThread::enter`], once for each `own`, which is one thread's. Until there is memory for it, each call tries again.
+    pub fn own<'a>(&self, own: &'a OnceCell<Arc<T>>, budget: &Budget) -> Option<&'a Arc<T>> {
+        own.get().or_else(|| self.enter(budget).map(|made| own.get_or_init(|| made)))
     }
 
     pub fn each(&self, mut look: impl FnMut(&T)) {

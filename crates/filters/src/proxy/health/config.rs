@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_base::Budget;
@@ -158,7 +159,7 @@ impl HealthConfig {
             head.headers.set(name, value.as_bytes());
         }
         if !self.username.is_empty() {
-            let given = base64(format!("{}:{}", self.username, self.password).as_bytes());
+            let given = BASE64_STANDARD.encode(format!("{}:{}", self.username, self.password));
             head.headers.set("Authorization", format!("Basic {given}").as_bytes());
         }
         let scheme = if server.is_secure() { "https" } else { "http" };
@@ -187,17 +188,4 @@ impl Match {
         };
         status && self.headers.iter().all(header) && self.body.as_ref().is_none_or(body)
     }
-}
-
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for part in bytes.chunks(3) {
-        let bits = part.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
-        for digit in 0..4 {
-            let value = DIGITS[(bits >> (18 - 6 * digit) & 63) as usize];
-            text.push(if digit <= part.len() { char::from(value) } else { '=' });
-        }
-    }
-    text
 }

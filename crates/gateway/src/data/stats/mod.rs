@@ -78,25 +78,11 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn record(&self, stats: &ServerStats, budget: &Budget, path: &[u8], now: Instant, sample: &Sample) {
-        if let Some(all) = enter(&self.all, &stats.all, budget) {
+        if let Some(all) = stats.all.own(&self.all, budget) {
             all.record(now, sample);
         }
-        if let Some(top) = enter(&self.top, &stats.top, budget) {
+        if let Some(top) = stats.top.own(&self.top, budget) {
             top.record(path, now, sample);
         }
     }
-}
-
-/// This thread's part, made at first use. Where no memory is free for it, nothing is counted until some is.
-pub(super) fn enter<'a, T: tidegate_pipeline::stats::Counted>(
-    own: &'a OnceCell<Arc<T>>,
-    all: &PerThread<T>,
-    budget: &Budget,
-) -> Option<&'a Arc<T>> {
-    if own.get().is_none()
-        && let Some(made) = all.enter(budget)
-    {
-        own.set(made).ok();
-    }
-    own.get()
 }
