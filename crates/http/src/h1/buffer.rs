@@ -31,7 +31,7 @@ impl Buffer {
         Self { size: bytes.capacity(), bytes, filled: false }
     }
 
-    /// Makes room for a read: reuses what was consumed, or doubles up to `most` under `lease`. False when the buffer is
+    /// Makes room for a read: reuses what was consumed, or grows fourfold, up to `most`, under `lease`. False when the buffer is
     /// full and may not grow.
     pub(crate) fn room(&mut self, most: usize, lease: Option<&mut Lease>) -> bool {
         self.rewind();
@@ -40,7 +40,7 @@ impl Buffer {
         if !wanted && (free >= ROOM_LEAST || self.bytes.try_reclaim(ROOM_LEAST)) {
             return true;
         }
-        let target = (self.size * 2).max(BUFFER_LEAST).min(most);
+        let target = (self.size * 4).max(BUFFER_LEAST).min(most);
         // The first bytes of a connection may have come in a buffer that is smaller.
         let paid = target > self.size
             && (target <= BUFFER_LEAST
@@ -118,7 +118,7 @@ mod tests {
         let mut buffer = Buffer::default();
         assert!(buffer.room(BUFFER_MOST, Some(&mut lease)));
         assert_eq!((buffer.bytes.capacity(), lease.bytes()), (BUFFER_LEAST, 0));
-        for expected in [8, 16, 32, 64, 64] {
+        for expected in [16, 64, 64] {
             buffer.bytes.resize(buffer.bytes.capacity(), 0);
             buffer.filled = true;
             buffer.bytes.advance(buffer.bytes.len());

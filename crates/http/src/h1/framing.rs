@@ -43,6 +43,16 @@ impl Decoder {
         matches!(self, Decoder::Done)
     }
 
+    /// Whether the body comes in chunks and has not ended.
+    pub(crate) const fn is_chunked(&self) -> bool {
+        matches!(self, Decoder::Size | Decoder::Chunk(_) | Decoder::ChunkEnd | Decoder::Trailers(_))
+    }
+
+    /// Whether the last chunk has been seen, and not the end behind it.
+    pub(crate) const fn in_trailers(&self) -> bool {
+        matches!(self, Decoder::Trailers(_))
+    }
+
     /// Bytes of the body that are announced and have not come.
     pub(crate) const fn announced(&self) -> u64 {
         match self {

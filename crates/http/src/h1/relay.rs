@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use memchr::memchr;
 
 use super::{framing::Decoder, socket::Socket};
 use crate::message::BodyError;
@@ -36,10 +37,14 @@ pub(crate) enum Loaded {
 ///   [head | chunk size]   [body bytes]·[framing left over]   [chunk end | last chunk]
 /// ```
 /// The three leave in one gathering write. Body bytes are not copied, but where a copy is cheaper: a small body joins its
-/// head, and several small chunks that came at once are pushed together and leave as one.
+/// head. Chunks that go on as chunks leave as they came, their framing with them, but for extensions, trailers and needless
+/// zeros, which are cut out where they stand.
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) pre: BytesMut,
+    /// Framing that goes in front of the next body bytes, since it is not worth a write of its own.
+    held: Held,
+    /// Bytes at the front of the buffer that are to be written.
     data: usize,
     /// Framing behind the data, already understood.
     behind: usize,
@@ -53,7 +58,7 @@ pub(crate) struct Relay {
 impl Relay {
     /// `pre` is what goes first: the head.
     pub(crate) const fn new(pre: BytesMut, framing: Framing) -> Self {
-        Self { pre, data: 0, behind: 0, post: b"", framing, ended: false, written: 0 }
+        Self { pre, held: Held::EMPTY, data: 0, behind: 0, post: b"", framing, ended: false, written: 0 }
     }
 
     pub(crate) fn pending(&self) -> bool {
@@ -72,6 +77,9 @@ impl Relay {
     /// Takes the body bytes that `buf` holds. To be called when [`Relay::loadable`].
     pub(crate) fn load(&mut self, decoder: &mut Decoder, buf: &mut BytesMut) -> Result<Loaded, BodyError> {
         debug_assert!(self.loadable());
+        if self.framing == Framing::Chunked && decoder.is_chunked() {
+            return self.load_chunks(decoder, buf);
+        }
         let (mut start, mut filled, mut read, mut first) = (0, 0, 0, true);
         loop {
             let piece = decoder.next(buf.get(read..).unwrap_or_default())?;
@@ -103,6 +111,35 @@ impl Relay {
             self.post = if self.ended { b"\r\n0\r\n\r\n" } else { b"\r\n" };
         }
         Ok(Loaded::Data(self.data))
+    }
+
+    /// Chunks that go on as chunks.
+    fn load_chunks(&mut self, decoder: &mut Decoder, buf: &mut BytesMut) -> Result<Loaded, BodyError> {
+        let (mut filled, mut read, mut body) = (0, 0, 0);
+        loop {
+            let in_trailers = decoder.in_trailers();
+            let piece = decoder.next(buf.get(read..).unwrap_or_default())?;
+            let kept = tidy(buf.get_mut(read..read + piece.skip).unwrap_or_default(), in_trailers);
+            for (from, count) in [(read, kept), (read + piece.skip, piece.data)] {
+                if from != filled && count > 0 {
+                    buf.copy_within(from..from + count, filled);
+                }
+                filled += count;
+            }
+            read += piece.skip + piece.data;
+            body += piece.data;
+            if piece.end || piece.data == 0 {
+                self.ended = piece.end;
+                break;
+            }
+        }
+        if body == 0 && !self.ended && self.held.put(buf.get(..filled).unwrap_or_default()) {
+            buf.advance(read);
+            return Ok(Loaded::More);
+        }
+        self.pre.extend_from_slice(self.held.take());
+        (self.data, self.behind) = (filled, read - filled);
+        Ok(if body == 0 && self.ended { Loaded::End } else { Loaded::Data(body) })
     }
 
     /// The sender closed, and that ends the body.
@@ -163,6 +200,53 @@ impl Relay {
     }
 }
 
+/// A few bytes of framing: the end of a chunk, and the size of the next.
+#[derive(Debug)]
+struct Held {
+    bytes: [u8; Held::MOST],
+    len: usize,
+}
+
+impl Held {
+    /// Two line ends, and the 16 digits of the longest size.
+    const MOST: usize = 20;
+    const EMPTY: Self = Self { bytes: [0; Held::MOST], len: 0 };
+
+    /// Adds to what is held; false when there is no room for it.
+    fn put(&mut self, more: &[u8]) -> bool {
+        let Some(room) = self.bytes.get_mut(self.len..self.len + more.len()) else { return false };
+        room.copy_from_slice(more);
+        self.len += more.len();
+        true
+    }
+
+    fn take(&mut self) -> &[u8] {
+        let len = std::mem::take(&mut self.len);
+        self.bytes.get(..len).unwrap_or_default()
+    }
+}
+
+/// Moves to the front of `lines`, whole and checked lines between the bytes of chunks, what a receiver is to see of them, and
+/// says how much that is: no extension, no trailer, no leading zero.
+fn tidy(lines: &mut [u8], mut in_trailers: bool) -> usize {
+    let (mut read, mut kept) = (0, 0);
+    while let Some(end) = memchr(b'\n', lines.get(read..).unwrap_or_default()) {
+        let line = lines.get(read..read + end).unwrap_or_default();
+        let digits = if in_trailers { 0 } else { line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count() };
+        let zeros = line.iter().take(digits.saturating_sub(1)).take_while(|byte| **byte == b'0').count();
+        let (from, to) = (read + zeros, read + digits);
+        if !in_trailers || line == b"\r" {
+            in_trailers |= line.get(zeros..digits) == Some(b"0");
+            lines.copy_within(from..to, kept);
+            kept += to - from;
+            lines.copy_within(read + end - 1..=read + end, kept);
+            kept += 2;
+        }
+        read += end + 1;
+    }
+    kept
+}
+
 /// The size line of a chunk.
 pub(crate) fn put_hex(out: &mut BytesMut, number: usize) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -204,15 +288,69 @@ mod tests {
         assert_eq!(&out[..], b"0\r\n9\r\na\r\nff\r\n1000\r\n07102418446744073709551615");
     }
 
-    #[test]
-    fn small_chunks_that_came_at_once_leave_as_one() {
-        let mut relay = Relay::new(BytesMut::from(&b"H"[..]), Framing::Chunked);
-        let mut decoder = Decoder::chunked();
-        let mut buf = BytesMut::from(&b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\nNEXT"[..]);
-        assert_eq!(relay.load(&mut decoder, &mut buf), Ok(Loaded::Data(5)));
+    /// What a receiver gets of `wire`, whose bytes come in pieces of `step`, and how many bytes of the body were counted.
+    fn relay(wire: &[u8], step: usize) -> (Vec<u8>, usize) {
+        let (mut relay, mut decoder) = (Relay::new(BytesMut::from(&b"H"[..]), Framing::Chunked), Decoder::chunked());
+        let (mut buf, mut out, mut counted) = (BytesMut::new(), Vec::new(), 0);
+        for piece in wire.chunks(step) {
+            buf.extend_from_slice(piece);
+            if let Loaded::Data(bytes) = relay.load(&mut decoder, &mut buf).unwrap() {
+                counted += bytes;
+            }
+            out.extend_from_slice(&relay.pre.split());
+            out.extend_from_slice(&buf[..relay.data]);
+            buf.advance(std::mem::take(&mut relay.data) + std::mem::take(&mut relay.behind));
+            assert_eq!(relay.post, b"");
+            if relay.ended() {
+                break;
+            }
+        }
         assert!(relay.ended() && decoder.is_done());
-        assert_eq!((&relay.pre[..], &buf[..5], relay.post), (&b"H5\r\n"[..], &b"abcde"[..], &b"\r\n0\r\n\r\n"[..]));
-        buf.advance(5 + relay.behind);
+        (out, counted)
+    }
+
+    #[test]
+    fn chunks_go_on_as_they_came_without_what_receivers_read_differently() {
+        let check = |wire: &str, expected: &str, body: usize| {
+            for step in 1..=wire.len() {
+                let (out, counted) = relay(wire.as_bytes(), step);
+                assert_eq!((String::from_utf8(out).unwrap().as_str(), counted), (expected, body), "{step}");
+            }
+        };
+        check("2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n", "H2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n", 5);
+        check("0\r\n\r\n", "H0\r\n\r\n", 0);
+        check("000\r\n\r\n", "H0\r\n\r\n", 0);
+        check("0002;a=b\r\n\r\n\r\n1 ;c\r\nx\r\n00;d\r\nA: 0\r\nB:\r\n\r\n", "H2\r\n\r\n\r\n1\r\nx\r\n0\r\n\r\n", 3);
+        check(
+            &format!("00000c\r\n{0}\r\nFf;\r\n{1}\r\n0\r\n\r\n", "y".repeat(12), "z".repeat(255)),
+            &format!("Hc\r\n{0}\r\nFf\r\n{1}\r\n0\r\n\r\n", "y".repeat(12), "z".repeat(255)),
+            267,
+        );
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_chunk_is_left() {
+        let mut relay = Relay::new(BytesMut::new(), Framing::Chunked);
+        let mut buf = BytesMut::from(&b"2;x\r\nab\r\n0\r\n\r\nNEXT"[..]);
+        assert_eq!(relay.load(&mut Decoder::chunked(), &mut buf), Ok(Loaded::Data(2)));
+        assert_eq!(&buf[..relay.data], b"2\r\nab\r\n0\r\n\r\n");
+        buf.advance(relay.data + relay.behind);
         assert_eq!(&buf[..], b"NEXT");
+    }
+
+    #[test]
+    fn framing_alone_waits_for_the_bytes_behind_it() {
+        let (mut relay, mut decoder) = (Relay::new(BytesMut::new(), Framing::Chunked), Decoder::chunked());
+        let mut buf = BytesMut::from(&b"1\r\na"[..]);
+        assert_eq!(relay.load(&mut decoder, &mut buf), Ok(Loaded::Data(1)));
+        buf.advance(std::mem::take(&mut relay.data));
+        for more in [&b"\r\n"[..], b"7fffffffffffffff\r\n"] {
+            buf.extend_from_slice(more);
+            assert_eq!(relay.load(&mut decoder, &mut buf), Ok(Loaded::More));
+            assert!(!relay.pending() && buf.is_empty());
+        }
+        buf.extend_from_slice(b"b");
+        assert_eq!(relay.load(&mut decoder, &mut buf), Ok(Loaded::Data(1)));
+        assert_eq!((&relay.pre[..], &buf[..]), (&b"\r\n7fffffffffffffff\r\n"[..], &b"b"[..]));
     }
 }
