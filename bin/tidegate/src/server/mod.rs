@@ -140,7 +140,8 @@ fn run(config: &ServerConfig) -> Result<(), ServerError> {
     let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
     let custom_data = StoreData::start(kv.clone(), kv.clone(), node.budget.clone())
         .map_err(io("start the readers of custom data"))?;
-    let options = Options { custom_data: Some(Arc::new(custom_data)), ..Options::default() };
+    let disable_io_uring = config.is("disable-io-uring");
+    let options = Options { custom_data: Some(Arc::new(custom_data)), disable_io_uring, ..Options::default() };
     let plane = DataPlane::with(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS), options)
         .map_err(io("start the gateway"))?;
     log_access(config, log_dir.as_deref(), &plane).map_err(io("open the access log"))?;

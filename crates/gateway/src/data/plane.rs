@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tidegate_base::{Budget, Holder, Lease};
 use tidegate_http::{
     conn::Presence,
-    io::{Handle, SpawnError},
+    io::{Handle, Rings, SpawnError},
 };
 use tidegate_pipeline::{CustomData, Deps, METADATA, Pipeline, Registry, Report, Resolver, stored_form};
 
@@ -74,6 +74,7 @@ pub(super) struct Inner {
     pub(super) log: OnceLock<Arc<Writer>>,
     /// Whether listeners speak HTTP/2 in the clear.
     pub(super) h2c: bool,
+    _rings: Option<Rings>,
 }
 
 #[derive(Default)]
@@ -111,6 +112,8 @@ pub struct Options {
     /// Listeners speak HTTP/2 in the clear to who begins with its preface, as tests and benches do. The reference has no such
     /// thing, so no server of ours has it.
     pub h2c: bool,
+    /// A system call for each read and write, also where the kernel would take them in batches.
+    pub disable_io_uring: bool,
 }
 
 impl DataPlane {
@@ -123,10 +126,16 @@ impl DataPlane {
     /// # Errors
     /// As [`DataPlane::new`].
     pub fn with(handle: Handle, budget: Budget, registry: Registry, options: Options) -> std::io::Result<Self> {
-        let Options { custom_data, h2c } = options;
+        let Options { custom_data, h2c, disable_io_uring } = options;
+        let failed = |error: SpawnError| std::io::Error::other(error);
         for thread in 0..handle.count() {
-            handle.spawn(thread, sweep).map_err(|error: SpawnError| std::io::Error::other(error))?;
+            handle.spawn(thread, sweep).map_err(failed)?;
         }
+        let rings = if disable_io_uring {
+            None
+        } else {
+            Some(Rings::install(&handle, &budget, Holder::Gateway).map_err(failed)?)
+        };
         let resolver = Arc::new(Resolver::default());
         let deps = Deps {
             resolver: Some(Arc::clone(&resolver)),
@@ -143,6 +152,7 @@ impl DataPlane {
             at_work: Presence::default(),
             log: OnceLock::new(),
             h2c,
+            _rings: rings,
         });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
         Ok(Self { inner, background })

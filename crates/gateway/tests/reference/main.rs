@@ -37,7 +37,7 @@ use random::Random;
 use serde_json::{Value, json};
 use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
 use tidegate_gateway::{
-    data::DataPlane,
+    data::{DataPlane, Options},
     objects::{Plane, Texts},
 };
 use tidegate_http::io::Threads;
@@ -71,7 +71,9 @@ fn variable(name: &str, default: u64) -> u64 {
 fn gateway(backend: &Backend) -> (DataPlane, Threads, Budget) {
     let threads = Threads::start(2, "io").unwrap();
     let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-    let plane = DataPlane::new(threads.handle(), budget.clone(), Registry::new(tidegate_filters::KINDS)).unwrap();
+    let options = Options { disable_io_uring: env::var_os("TIDEGATE_TEST_EPOLL").is_some(), ..Options::default() };
+    let kinds = Registry::new(tidegate_filters::KINDS);
+    let plane = DataPlane::with(threads.handle(), budget.clone(), kinds, options).unwrap();
     let pool = json!({"servers": [{"url": format!("http://{}", backend.address)}]});
     let pipeline = json!({"filters": [{"name": "proxy", "kind": "Proxy", "pools": [pool]}]});
     let object = |name: &str, kind: &str, mut spec: Value| {

@@ -85,6 +85,11 @@ impl Buffer {
         (self.bytes, self.size, self.filled) = (bytes, size, false);
     }
 
+    /// Whether the last read took all the room there was, and the buffer may still grow.
+    pub(crate) const fn is_crowded(&self, most: usize) -> bool {
+        self.filled && self.size < most
+    }
+
     /// Bytes that are allocated.
     pub(crate) const fn size(&self) -> usize {
         self.size

@@ -266,6 +266,14 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
         let mut upstream_waits = false;
         loop {
             if relay.loadable() {
+                // What did not fit into a small buffer is read before its beginning is written: fewer and larger writes.
+                if call.rx.is_crowded(BUFFER_MOST) && call.decoder.announced() > call.rx.bytes.len() as u64 {
+                    match call.poll_fill(cx, down.lease.as_mut(), BUFFER_MOST) {
+                        Poll::Ready(Ok(_)) => stalled = None,
+                        Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
+                        Poll::Pending => {}
+                    }
+                }
                 match relay.load(&mut call.decoder, &mut call.rx.bytes).map_err(|_| Lost)? {
                     Loaded::Data(bytes) => call.count(bytes)?,
                     Loaded::End => {}

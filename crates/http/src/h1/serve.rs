@@ -61,9 +61,13 @@ pub async fn serve<S: Service>(
         Stats::add(&shared.stats.no_memory);
         return;
     };
+    let socket = match socket.into().settle() {
+        Ok(socket) => socket,
+        Err(error) => return tracing::debug!(%error, "a connection was lost before it was served"),
+    };
     let mut exchange = Exchange {
         inner: Held::new(Inner {
-            down: Downstream::new(socket.into(), already_read, Rc::clone(&shared)),
+            down: Downstream::new(socket, already_read, Rc::clone(&shared)),
             head: RequestHead::default(),
             peer,
             buffered: None,

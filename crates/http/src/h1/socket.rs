@@ -24,6 +24,8 @@ pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream>),
+    /// A TCP stream on the ring of its thread.
+    Uring(tidegate_uring::Socket),
     /// A stream of an HTTP/2 connection.
     Substream(Rc<Substream>),
 }
@@ -47,12 +49,27 @@ impl From<Box<TlsStream>> for Socket {
 }
 
 impl Socket {
+    /// Puts a plain TCP stream on the ring of this thread, where it has one.
+    ///
+    /// # Errors
+    /// The stream cannot be taken from the reactor, or given back to it.
+    pub(crate) fn settle(self) -> io::Result<Self> {
+        let Socket::Tcp(stream) = self else { return Ok(self) };
+        if !tidegate_uring::is_installed() {
+            return Ok(Socket::Tcp(stream));
+        }
+        match tidegate_uring::adopt(stream.into_std()?.into()) {
+            Ok(socket) => Ok(Socket::Uring(socket)),
+            Err(fd) => TcpStream::from_std(fd.into()).map(Socket::Tcp),
+        }
+    }
+
     /// What its handshake has come to, where it had one.
     pub(crate) fn tls(&self) -> Option<TlsInfo<'_>> {
         match self {
             Socket::Tls(stream) => Some(stream.info()),
             Socket::Substream(stream) => stream.tls(),
-            Socket::Tcp(_) | Socket::Unix(_) => None,
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Uring(_) => None,
         }
     }
 
@@ -62,6 +79,7 @@ impl Socket {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),
             Socket::Unix(stream) => stream.poll_read_ready(cx),
             Socket::Tls(stream) => stream.poll_readable(cx),
+            Socket::Uring(stream) => stream.poll_readable(cx),
             Socket::Substream(_) => Poll::Pending,
         }
     }
@@ -73,11 +91,14 @@ impl Socket {
         if let Socket::Tls(stream) = self {
             return stream.poll_read_into(cx, free, |data| buf.extend_from_slice(data));
         }
+        if let Socket::Uring(stream) = self {
+            return stream.poll_read(cx, buf);
+        }
         let mut room = (&mut *buf).limit(free);
         match self {
             Socket::Tcp(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
             Socket::Unix(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
-            Socket::Tls(_) => unreachable!("it was read above"),
+            Socket::Tls(_) | Socket::Uring(_) => unreachable!("it was read above"),
             Socket::Substream(stream) => stream.poll_read(cx, buf),
         }
     }
@@ -88,6 +109,7 @@ impl Socket {
         let written = match (self, parts) {
             (Socket::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
             (Socket::Unix(stream), [part]) => Pin::new(stream).poll_write(cx, part),
+            (Socket::Uring(stream), parts) => stream.poll_write(cx, parts),
             (Socket::Tls(stream), parts) => stream.poll_write_parts(cx, parts),
             (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
@@ -108,7 +130,7 @@ impl Socket {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tls(stream) => stream.poll_flush(cx),
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Substream(_) => Poll::Ready(Ok(())),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Uring(_) | Socket::Substream(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -130,13 +152,14 @@ impl Socket {
 
     /// Has the close of the socket, which is to come, say that what was sent is not all. On a unix socket it cannot.
     pub(crate) fn reset(&self) {
-        let stream = match self {
-            Socket::Tcp(stream) => stream,
-            Socket::Tls(stream) => stream.socket(),
+        let set = match self {
+            Socket::Tcp(stream) => stream.set_zero_linger(),
+            Socket::Uring(stream) => stream.set_zero_linger(),
+            Socket::Tls(stream) => stream.socket().set_zero_linger(),
             Socket::Substream(stream) => return stream.reset(),
             Socket::Unix(_) => return,
         };
-        if let Err(error) = stream.set_zero_linger() {
+        if let Err(error) = set {
             tracing::debug!(%error, "a connection that is cut ends as if it were whole");
         }
     }
@@ -147,6 +170,7 @@ impl Socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Tls(stream) => stream.poll_close(cx),
+            Socket::Uring(stream) => stream.poll_shutdown(cx),
             Socket::Substream(stream) => Poll::Ready(stream.finish()),
         }
     }

@@ -84,5 +84,6 @@ async fn connect(pools: &Rc<Pools>, out: &Outgoing<'_>) -> Result<Conn, ClientEr
         let until = clock::now() + HANDSHAKE_TIMEOUT;
         timeout_at(until.into(), poll_fn(|cx| tls.poll_handshake(cx))).await.unwrap_or(Err(TlsError::Timeout))?;
     }
+    let socket = socket.settle().map_err(|source| ClientError::Io { action: "connect", source })?;
     Ok(Conn { socket, paid })
 }

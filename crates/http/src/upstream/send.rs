@@ -213,7 +213,7 @@ async fn handshake(
             });
             done.await.map(|()| Socket::Tls(tls))
         }
-        made => made,
+        made => made.and_then(|socket| Ok(socket.settle()?)),
     };
     made.map_err(|error| {
         tracing::debug!(server = out.endpoint.authority(), %error, "no TLS connection with a server");

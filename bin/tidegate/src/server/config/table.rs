@@ -77,6 +77,13 @@ pub(super) static KEYS: &[Key] = &[
     key("key-file", Text, "", Works, "Its private key, PEM"),
     key("client-ca-file", Text, "", Works, "CA of the clients of the admin API, who must have a certificate then"),
     key("debug", Bool, "false", Works, "As --log-level=debug"),
+    key(
+        "disable-io-uring",
+        Bool,
+        "false",
+        Works,
+        "A system call for each read and write, also where io_uring is allowed",
+    ),
     key("disable-access-log", Bool, "false", Works, "Log no requests"),
     key("initial-object-config-files", List, "", Works, "Objects to create at the start where they do not exist"),
     key("objects-dump-interval", Text, "", NoMeaning, "Objects are kept on disk at each change"),

@@ -76,7 +76,8 @@ impl Gateway {
     fn with_data(kinds: Registry, custom_data: Option<Arc<dyn CustomData>>, h2c: bool) -> Self {
         let threads = Threads::start(2, "io").unwrap();
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
-        let options = Options { custom_data, h2c };
+        let disable_io_uring = std::env::var_os("TIDEGATE_TEST_EPOLL").is_some();
+        let options = Options { custom_data, h2c, disable_io_uring };
         let plane = DataPlane::with(threads.handle(), budget.clone(), kinds, options).unwrap();
         Self { plane, threads: Some(threads), budget, objects: BTreeMap::new(), log_bytes: 0 }
     }

@@ -9,6 +9,7 @@ use std::{future::Future, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_base::{Budget, ByteSize, Holder, Limits, Profile};
+use tidegate_uring::{RING_BYTES, install};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -22,14 +23,18 @@ pub(crate) fn budget() -> Budget {
     Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap())
 }
 
-/// Runs on one thread with local tasks, and checks at the end that every lease came back.
+/// Runs on one thread with local tasks, and checks at the end that every lease came back. The thread has a ring where the kernel
+/// allows it, unless TIDEGATE_TEST_EPOLL is set.
 pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(Budget) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let budget = budget();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
+        let lease = budget.try_lease(Holder::Gateway, RING_BYTES).unwrap();
+        let ring = std::env::var_os("TIDEGATE_TEST_EPOLL").is_none().then(|| install(lease));
         let work = test(budget.clone());
         tokio::time::timeout(Duration::from_secs(30), work).await.expect("the test does not hang");
+        drop(ring);
     });
     let _context = runtime.enter();
     drop(local);
