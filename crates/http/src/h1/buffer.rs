@@ -12,6 +12,8 @@ use super::socket::Socket;
 
 /// First size of a receive buffer: a usual head, and no more. Paid by the connection's own lease.
 pub(crate) const BUFFER_LEAST: usize = 4 << 10;
+/// What a buffer grows to when that was too small, and the largest that is kept from one request to the next.
+pub(crate) const BUFFER_KEPT: usize = 16 << 10;
 /// Largest receive buffer, for large bodies.
 pub(crate) const BUFFER_MOST: usize = 64 << 10;
 /// With less room than this a read is not worth its system call.
@@ -31,7 +33,7 @@ impl Buffer {
         Self { size: bytes.capacity(), bytes, filled: false }
     }
 
-    /// Makes room for a read: reuses what was consumed, or grows fourfold, up to `most`, under `lease`. False when the buffer is
+    /// Makes room for a read: reuses what was consumed, or grows by a step, up to `most`, under `lease`. False when the buffer is
     /// full and may not grow.
     pub(crate) fn room(&mut self, most: usize, lease: Option<&mut Lease>) -> bool {
         self.rewind();
@@ -40,7 +42,12 @@ impl Buffer {
         if !wanted && (free >= ROOM_LEAST || self.bytes.try_reclaim(ROOM_LEAST)) {
             return true;
         }
-        let target = (self.size * 4).max(BUFFER_LEAST).min(most);
+        let step = match self.size {
+            0..BUFFER_LEAST => BUFFER_LEAST,
+            BUFFER_LEAST..BUFFER_KEPT => BUFFER_KEPT,
+            _ => BUFFER_MOST,
+        };
+        let target = step.min(most);
         // The first bytes of a connection may have come in a buffer that is smaller.
         let paid = target > self.size
             && (target <= BUFFER_LEAST
@@ -58,8 +65,13 @@ impl Buffer {
         let free = self.bytes.capacity() - self.bytes.len();
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         if expected > free && self.size < most {
-            let target =
-                self.bytes.len().saturating_add(expected).clamp(BUFFER_LEAST, most).next_power_of_two().min(most);
+            let target = self
+                .bytes
+                .len()
+                .saturating_add(expected)
+                .clamp(BUFFER_KEPT.min(most), most)
+                .next_power_of_two()
+                .min(most);
             let more = target.saturating_sub(self.size.max(BUFFER_LEAST)) as u64;
             if target > self.size && lease.as_mut().is_some_and(|lease| lease.try_grow(more)) {
                 self.renew(target);

@@ -165,6 +165,14 @@ impl Downstream {
 
     fn poll_load_or_fail(&mut self, cx: &mut Context<'_>, relay: &mut Relay) -> Poll<Result<Loaded, BodyError>> {
         loop {
+            // What did not fit into a small buffer is read before its beginning goes on: fewer and larger writes.
+            let more = self.decoder.announced() > self.rx.bytes.len() as u64;
+            if more
+                && self.rx.is_crowded(BUFFER_MOST)
+                && let Poll::Ready(filled) = self.poll_fill(cx)
+            {
+                filled?;
+            }
             match relay.load(&mut self.decoder, &mut self.rx.bytes)? {
                 Loaded::More => {}
                 Loaded::Data(bytes) => {

@@ -13,7 +13,7 @@ use bytes::{Buf, BytesMut};
 use tidegate_base::clock;
 
 use super::{
-    buffer::{BUFFER_LEAST, Buffer},
+    buffer::{BUFFER_KEPT, BUFFER_LEAST, Buffer},
     downstream::{Downstream, Streamed, Wait},
     exchange::{Exchange, Held, Inner},
     parse,
@@ -31,8 +31,6 @@ const ACTIVE_BYTES: u64 = 20 << 10;
 /// An active connection without a byte for this long goes to sleep. Long enough that a busy one never does, short enough
 /// that many quiet ones hold nothing.
 const QUIET: Duration = Duration::from_secs(1);
-/// Largest buffer that is kept from one request to the next.
-const KEPT_BUFFER: usize = 16 << 10;
 /// Until the client has read an answer that came before its body was read, and closed.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -301,7 +299,7 @@ impl Inner {
         if lease.bytes() > ACTIVE_BYTES && self.down.rx.bytes.is_empty() {
             let Shared { budget, config, .. } = &*self.down.shared;
             let scarce = budget.room(config.holder) < budget.limits().floor(config.holder) / 4;
-            if scarce || self.down.rx.size().max(self.up_rx.size()) > KEPT_BUFFER {
+            if scarce || self.down.rx.size().max(self.up_rx.size()) > BUFFER_KEPT {
                 self.down.rx.release();
                 self.up_rx.release();
                 lease.shrink_to(ACTIVE_BYTES);
