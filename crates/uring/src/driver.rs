@@ -67,9 +67,7 @@ fn poll_lingering(ring: &Ring, cx: &mut Context<'_>, mut sleep: std::pin::Pin<&m
     loop {
         let until = {
             let mut lingering = ring.lingering.borrow_mut();
-            while lingering.front().is_some_and(|(_, state)| !state.is_sending()) {
-                lingering.pop_front();
-            }
+            lingering.retain(|(_, state)| state.is_sending());
             match lingering.front() {
                 None => return,
                 Some((until, _)) => *until,
@@ -105,5 +103,6 @@ fn give_up_first(ring: &Ring) {
         && let Err(error) = ring.cancel(&state, Kind::Send)
     {
         tracing::debug!(%error, "a send is not cancelled");
+        state.shut();
     }
 }

@@ -22,7 +22,7 @@ use slab::Slab;
 use tidegate_base::Lease;
 
 use crate::{
-    buffers::{BUFFER_BYTES, Buffers},
+    buffers::{BUFFER_BYTES, Buffers, GROUP},
     driver::{LINGERING_MAX, Lingering},
     socket::SEND_MAX,
     state::{Input, Kind, Output, State},
@@ -34,6 +34,8 @@ const ENTRIES: u32 = 256;
 const ANSWERS: u32 = 2048;
 /// How long the end of a ring waits for the kernel to let go of its memory.
 const CANCEL_MAX: Timespec = Timespec::new().sec(1);
+/// Calls in which a ring that ends takes its answers, of which each brings some twenty.
+const PASSES_MAX: usize = 10_000;
 /// The flag of a call that asks for answers.
 const GETEVENTS: u32 = 1;
 
@@ -54,7 +56,7 @@ pub(crate) struct Ring {
     /// New sockets come to it.
     pub(crate) installed: Cell<bool>,
     broken: Cell<bool>,
-    _lease: Lease,
+    lease: ManuallyDrop<Lease>,
 }
 
 impl Ring {
@@ -80,7 +82,7 @@ impl Ring {
             events,
             installed: Cell::new(true),
             broken: Cell::new(false),
-            _lease: lease,
+            lease: ManuallyDrop::new(lease),
         })
     }
 
@@ -129,7 +131,7 @@ impl Ring {
             let pushed = unsafe { uring.submission().push(entry) };
             match pushed {
                 Ok(()) => Ok(()),
-                Err(_) => self.enter(&mut uring).and_then(|()| {
+                Err(_) => self.enter(&mut uring).and_then(|_| {
                     // SAFETY: as above.
                     unsafe { uring.submission().push(entry) }.map_err(|_| ErrorKind::ResourceBusy.into())
                 }),
@@ -147,7 +149,7 @@ impl Ring {
         }
     }
 
-    /// Hands all entries over and takes all answers. True: there may be more of them, and nothing will tell.
+    /// Hands all entries over and takes the answers that are there. True: there may be more of them, and nothing will tell.
     pub(crate) fn turn(&self) -> io::Result<bool> {
         let more = {
             let mut uring = self.uring.borrow_mut();
@@ -157,17 +159,19 @@ impl Ring {
             uring.completion().enable_eventfd();
             entered?;
             fence(Ordering::SeqCst);
-            // What came before the eventfd was on again told nobody. The flag may also be an old one: it is looked at once.
-            if uring.submission().taskrun() {
-                self.enter(&mut uring)?;
-            }
-            uring.submission().cq_overflow()
+            // What came before the eventfd was on again told nobody.
+            let answers = if uring.submission().taskrun() { self.enter(&mut uring)? } else { 0 };
+            let queue = uring.submission();
+            // The kernel does some twenty pieces of work in a call, and leaves the rest. Its flag for that may be an old one: with
+            // nothing done there is nothing left.
+            queue.cq_overflow() || !queue.is_empty() || (answers > 0 && queue.taskrun())
         };
         self.wake();
         Ok(more)
     }
 
-    fn enter(&self, uring: &mut IoUring) -> io::Result<()> {
+    /// One call; the number of answers.
+    fn enter(&self, uring: &mut IoUring) -> io::Result<usize> {
         let entries = u32::try_from(uring.submission().len()).unwrap_or(u32::MAX);
         // SAFETY: as for `push`.
         let entered = unsafe { uring.submitter().enter::<()>(entries, 0, GETEVENTS, None) };
@@ -175,10 +179,12 @@ impl Ring {
             Ok(_) | Err((Some(Errno::BUSY | Errno::AGAIN | Errno::INTR), _)) => {}
             Err((_, error)) => return Err(error),
         }
+        let mut answers = 0;
         for answer in uring.completion() {
             self.complete(&answer);
+            answers += 1;
         }
-        Ok(())
+        Ok(answers)
     }
 
     fn complete(&self, answer: &cqueue::Entry) {
@@ -188,14 +194,12 @@ impl Ring {
         let result = answer.result();
         let waiting = match kind {
             Kind::Receive => {
-                let input = self.received(&state, result, cqueue::buffer_select(answer.flags()));
+                let input = self.received(result, cqueue::buffer_select(answer.flags()));
                 state.input.set(input);
                 &state.reader
             }
             Kind::Readable => {
-                // Bytes or the end: the plain call tells.
-                state.direct.set(true);
-                state.input.set(Input::Unknown);
+                state.input.set(Input::Readable);
                 &state.reader
             }
             Kind::Send => {
@@ -218,17 +222,20 @@ impl Ring {
         }
     }
 
-    fn received(&self, state: &State, result: i32, buffer: Option<u16>) -> Input {
+    fn received(&self, result: i32, buffer: Option<u16>) -> Input {
         match (u16::try_from(result), buffer) {
             (Ok(end @ 1..=BUFFER_BYTES), Some(buffer)) => return Input::Got { buffer, at: 0, end },
             (_, Some(buffer)) => self.buffers.borrow_mut().give(buffer),
             (_, None) => {}
         }
-        if result == -Errno::NOBUFS.raw_os_error() {
-            state.direct.set(true);
-            return Input::Unknown;
+        if result >= 0 {
+            return Input::Ended;
         }
-        if result >= 0 { Input::Ended } else { Input::Failed(-result) }
+        match Errno::from_raw_os_error(-result) {
+            // There are bytes, and was no memory for them.
+            Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN | Errno::INTR => Input::Readable,
+            _ => Input::Failed(-result),
+        }
     }
 
     /// Lets `read` have the bytes of a buffer, which then goes back to the kernel when they were the last.
@@ -261,6 +268,8 @@ impl Ring {
             if !state.is_sending() {
                 state.output.replace(Output::Failed(error));
             }
+            // Nobody will take the answers: the other side is to see an end all the same.
+            state.shut();
             self.woken.borrow_mut().extend(state.reader.take().into_iter().chain(state.writer.take()));
         }
         self.wake();
@@ -275,27 +284,42 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// The kernel must have let go of all memory before it is freed; what it keeps is leaked.
+    /// The kernel must have let go of all memory before it is freed; what it keeps is leaked, and its lease with it.
     fn drop(&mut self) {
-        let flies = |ring: &Self| ring.states.borrow().iter().any(|(_, state)| state.flying.get() > 0);
-        if flies(self) {
-            let any = self.uring.get_mut().submitter().register_sync_cancel(Some(CANCEL_MAX), CancelBuilder::any());
-            if let Err(error) = any {
-                tracing::debug!(%error, "entries of a ring that ends are not cancelled");
-            }
-            let mut uring = self.uring.borrow_mut();
-            if let Err(error) = self.enter(&mut uring) {
-                tracing::debug!(%error, "a ring that ends does not answer");
-            }
+        if !self.is_idle() {
+            self.cancel_all();
         }
-        if flies(self) || self.uring.get_mut().submitter().unregister_buf_ring(crate::buffers::GROUP).is_err() {
+        let unregistered = self.is_idle() && self.uring.get_mut().submitter().unregister_buf_ring(GROUP).is_ok();
+        if !unregistered {
             tracing::warn!("memory that the kernel holds is not freed");
             return;
         }
-        // SAFETY: neither is used again.
+        // SAFETY: none of them is used again.
         unsafe {
             ManuallyDrop::drop(&mut self.states);
             ManuallyDrop::drop(&mut self.buffers);
+            ManuallyDrop::drop(&mut self.lease);
+        }
+    }
+}
+
+impl Ring {
+    fn is_idle(&self) -> bool {
+        self.states.borrow().iter().all(|(_, state)| state.flying.get() == 0)
+    }
+
+    /// Has the kernel give up all entries, and takes its answers.
+    fn cancel_all(&self) {
+        let mut uring = self.uring.borrow_mut();
+        // What it has not taken yet it could not give up.
+        let entered = self.enter(&mut uring);
+        let cancelled = uring.submitter().register_sync_cancel(Some(CANCEL_MAX), CancelBuilder::any());
+        tracing::trace!(?entered, ?cancelled, "a ring ends with entries in flight");
+        // A pass may bring some twenty answers.
+        for _ in 0..PASSES_MAX {
+            if self.is_idle() || self.enter(&mut uring).is_err() {
+                return;
+            }
         }
     }
 }

@@ -53,10 +53,10 @@ impl Socket {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &self.state;
         match state.input.get() {
-            Input::Unknown if state.direct.get() => self.watch()?,
             Input::Unknown => self.receive()?,
+            Input::Guessed => self.watch()?,
             Input::Receiving | Input::Watching => {}
-            Input::Got { .. } | Input::Ended | Input::Failed(_) => return Poll::Ready(Ok(())),
+            Input::Readable | Input::Got { .. } | Input::Ended | Input::Failed(_) => return Poll::Ready(Ok(())),
         }
         state.reader.set(cx);
         Poll::Pending
@@ -80,19 +80,22 @@ impl Socket {
                 Input::Got { buffer, at, end } => {
                     let to = end.min(at.saturating_add(u16::try_from(free).unwrap_or(u16::MAX)));
                     self.ring.read(buffer, at, to, to == end, |bytes| buf.extend_from_slice(bytes));
-                    if to == end {
-                        state.direct.set(at == 0 && end == BUFFER_BYTES);
-                        state.input.set(Input::Unknown);
-                    } else {
-                        state.input.set(Input::Got { buffer, at: to, end });
-                    }
+                    state.input.set(match to == end {
+                        false => Input::Got { buffer, at: to, end },
+                        true if end == BUFFER_BYTES => Input::Guessed,
+                        true => Input::Unknown,
+                    });
                     return Poll::Ready(Ok(usize::from(to - at)));
                 }
                 Input::Ended => return Poll::Ready(Ok(0)),
                 Input::Failed(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
-                Input::Unknown if state.direct.get() => match self.read_now(buf, free) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => state.direct.set(false),
+                Input::Guessed | Input::Readable => match self.read_now(buf, free) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => state.input.set(Input::Unknown),
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        state.input.set(Input::Failed(error.raw_os_error().unwrap_or_default()));
+                        return Poll::Ready(Err(error));
+                    }
                     done => return Poll::Ready(done),
                 },
                 Input::Unknown => self.receive()?,
@@ -109,11 +112,12 @@ impl Socket {
         let count = SockRef::from(&self.state.fd).recv_with_flags(room, MSG_DONTWAIT)?;
         // SAFETY: so many bytes of the room were written.
         unsafe { buf.advance_mut(count) };
-        // Less than there was room for: nothing more is there.
-        self.state.direct.set(count == free);
-        if count == 0 {
-            self.state.input.set(Input::Ended);
-        }
+        self.state.input.set(match count {
+            0 => Input::Ended,
+            // Less than there was room for: nothing more is there.
+            count if count < free => Input::Unknown,
+            _ => Input::Guessed,
+        });
         Ok(count)
     }
 
@@ -212,6 +216,8 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let (ring, state) = (&self.ring, &self.state);
         state.dropped.set(true);
+        // What the kernel took over a broken ring is waited for by nobody.
+        let shut = ring.is_broken();
         let input = match state.input.get() {
             Input::Receiving => ring.cancel(state, Kind::Receive),
             Input::Watching => ring.cancel(state, Kind::Readable),
@@ -219,16 +225,16 @@ impl Drop for Socket {
         };
         let (is_sending, is_full) = (state.is_sending(), matches!(*state.output.borrow(), Output::Full));
         let output = if is_full { ring.cancel(state, Kind::Writable) } else { Ok(()) };
-        if input.and(output).is_err() {
-            // What waits for the socket sees its end.
-            if let Err(error) = SockRef::from(&state.fd).shutdown(Shutdown::Both) {
-                tracing::debug!(%error, "a dropped socket is not shut");
-            }
+        if shut || input.and(output).is_err() {
+            state.shut();
         }
         if is_sending {
             linger(ring, state);
         }
         ring.forget(state);
+        if ring.is_over() {
+            ring.wake_driver();
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::Shutdown,
     os::fd::{AsRawFd, OwnedFd},
     task::{Context, Waker},
 };
 
 use io_uring::types::Fd;
+use socket2::SockRef;
 
 /// Kinds of entries: the lower bits of their names, below the key of their socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +51,6 @@ pub(crate) struct State {
     /// The socket was dropped.
     pub(crate) dropped: Cell<bool>,
     pub(crate) input: Cell<Input>,
-    /// More than a buffer holds is likely to be there: the plain call is tried first.
-    pub(crate) direct: Cell<bool>,
     pub(crate) reader: Waiting,
     pub(crate) output: RefCell<Output>,
     pub(crate) writer: Waiting,
@@ -60,10 +60,14 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Input {
     Unknown,
+    /// As many came as there was room for: more are likely to be there, and the plain call is tried first.
+    Guessed,
     /// An entry waits for bytes.
     Receiving,
     /// An entry waits until there are bytes, and takes none.
     Watching,
+    /// Bytes or the end are there, as far as is known: the plain call tells.
+    Readable,
     /// They stand in a buffer, from `at` to `end`.
     Got {
         buffer: u16,
@@ -95,7 +99,6 @@ impl State {
             flying: Cell::new(0),
             dropped: Cell::new(false),
             input: Cell::new(Input::Unknown),
-            direct: Cell::new(false),
             reader: Waiting::default(),
             output: RefCell::new(Output::Idle),
             writer: Waiting::default(),
@@ -104,6 +107,13 @@ impl State {
 
     pub(crate) fn target(&self) -> Fd {
         Fd(self.fd.as_raw_fd())
+    }
+
+    /// Ends the connection, and with it whatever waits for it.
+    pub(crate) fn shut(&self) {
+        if let Err(error) = SockRef::from(&self.fd).shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "a socket is not shut");
+        }
     }
 
     pub(crate) fn is_sending(&self) -> bool {

@@ -196,7 +196,7 @@ fn who_takes_nothing_is_waited_for_and_given_up_when_the_socket_goes() {
     });
 }
 
-/// More sockets than there are buffers and answers, all with bytes that nobody reads yet.
+/// More sockets than there are buffers, all with bytes that nobody reads yet.
 #[test]
 fn when_buffers_run_out_sockets_read_by_themselves() {
     run(|| async {
@@ -205,21 +205,89 @@ fn when_buffers_run_out_sockets_read_by_themselves() {
             pairs.push(pair().await);
         }
         for (ours, _) in &mut pairs {
-            let readable = poll_fn(|cx| Poll::Ready(ours.poll_readable(cx).is_pending()));
-            assert!(readable.await);
+            assert!(!is_readable(ours).await);
         }
         for (index, (_, theirs)) in pairs.iter_mut().enumerate() {
             theirs.write_all(format!("{index:05}").as_bytes()).await.unwrap();
         }
-        sleep(Duration::from_millis(50)).await;
         for (index, (ours, _)) in pairs.iter_mut().enumerate().rev() {
+            poll_fn(|cx| ours.poll_readable(cx)).await.unwrap();
+            assert!(is_readable(ours).await, "it stays so until it is read");
             assert_eq!(read(ours, 100).await.unwrap(), format!("{index:05}").as_bytes());
+            assert!(!is_readable(ours).await);
         }
         // And each goes on as before.
         for (ours, theirs) in &mut pairs {
             theirs.write_all(b"more").await.unwrap();
             assert_eq!(read(ours, 100).await.unwrap(), b"more");
         }
+    });
+}
+
+async fn is_readable(socket: &mut Socket) -> bool {
+    poll_fn(|cx| Poll::Ready(socket.poll_readable(cx).is_ready())).await
+}
+
+/// Who keeps unused connections asks with a waker that wakes nobody.
+#[test]
+fn a_close_is_seen_whatever_was_read_before() {
+    run(|| async {
+        for bytes in [1, 4095, 4096, 4097, 8192] {
+            let (mut ours, mut theirs) = pair().await;
+            theirs.write_all(&pattern(bytes)).await.unwrap();
+            assert!(read_exactly(&mut ours, bytes, 4096).await == pattern(bytes));
+            let mut asked = || ours.poll_readable(&mut Context::from_waker(Waker::noop())).is_ready();
+            assert!(!asked());
+            sleep(Duration::from_millis(20)).await;
+            assert!(!asked());
+            drop(theirs);
+            sleep(Duration::from_millis(20)).await;
+            assert!(asked(), "after {bytes}");
+        }
+    });
+}
+
+/// The kernel does some twenty pieces of work in a call: what is left must not wait for the next event.
+#[test]
+fn many_ends_at_once_are_all_seen() {
+    run(|| async {
+        let mut pairs = Vec::new();
+        for _ in 0..200 {
+            let (mut ours, theirs) = pair().await;
+            assert!(ours.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending());
+            pairs.push((ours, theirs));
+        }
+        sleep(Duration::from_millis(20)).await;
+        let (mut ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        drop(theirs);
+        sleep(Duration::from_millis(50)).await;
+        for socket in &mut ours {
+            assert!(socket.poll_readable(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+    });
+}
+
+/// One that lingers does not keep others open that have sent all.
+#[test]
+fn a_close_does_not_wait_for_other_sockets() {
+    run(|| async {
+        let (mut stuck, theirs) = pair().await;
+        let full = timeout(Duration::from_millis(200), async {
+            loop {
+                write_all(&mut stuck, &[7; 4000]).await.unwrap();
+            }
+        });
+        assert!(full.await.is_err());
+        drop(stuck);
+        for _ in 0..10 {
+            let (mut ours, mut others) = pair().await;
+            write_all(&mut ours, b"last").await.unwrap();
+            drop(ours);
+            let mut seen = Vec::new();
+            timeout(Duration::from_secs(1), others.read_to_end(&mut seen)).await.expect("it closes at once").unwrap();
+            assert_eq!(seen, b"last");
+        }
+        drop(theirs);
     });
 }
 
@@ -281,6 +349,10 @@ fn a_thread_may_end_with_everything_in_flight() {
     let context = runtime.enter();
     drop(local);
     drop(context);
-    assert_eq!(budget.used(Holder::Gateway), 0);
-    drop(others);
+    assert_eq!(budget.used(Holder::Gateway), 0, "what the kernel keeps would be leaked with its lease");
+    for mut other in others {
+        let mut seen = Vec::new();
+        let ends = runtime.block_on(async { timeout(Duration::from_secs(5), other.read_to_end(&mut seen)).await });
+        assert!(ends.is_ok(), "no socket stays open");
+    }
 }

@@ -97,9 +97,12 @@ impl Buffer {
         (self.bytes, self.size, self.filled) = (bytes, size, false);
     }
 
-    /// Whether the last read took all the room there was, and the buffer may still grow.
-    pub(crate) const fn is_crowded(&self, most: usize) -> bool {
-        self.filled && self.size < most
+    /// Grows where the last read took all the room there was; true where there is room then to read on before what has come
+    /// is passed on. `expected`: bytes that are announced, those in the buffer among them.
+    pub(crate) fn read_ahead(&mut self, expected: u64, most: usize, lease: Option<&mut Lease>) -> bool {
+        let behind = expected.saturating_sub(self.bytes.len() as u64);
+        let crowded = self.filled && self.size < most && behind > 0;
+        crowded && self.room_for(behind, most, lease) && self.bytes.capacity() - self.bytes.len() >= ROOM_LEAST
     }
 
     /// Bytes that are allocated.

@@ -165,13 +165,12 @@ impl Downstream {
 
     fn poll_load_or_fail(&mut self, cx: &mut Context<'_>, relay: &mut Relay) -> Poll<Result<Loaded, BodyError>> {
         loop {
-            // What did not fit into a small buffer is read before its beginning goes on: fewer and larger writes.
-            let more = self.decoder.announced() > self.rx.bytes.len() as u64;
-            if more
-                && self.rx.is_crowded(BUFFER_MOST)
-                && let Poll::Ready(filled) = self.poll_fill(cx)
+            // What did not fit into a small buffer is read before its beginning goes on: fewer and larger writes. What stands in the
+            // way is met again when the rest is read.
+            if self.rx.read_ahead(self.decoder.announced(), BUFFER_MOST, self.lease.as_mut())
+                && let Poll::Ready(Ok(1..)) = self.rx.poll_read(cx, &mut self.socket)
             {
-                filled?;
+                self.pause_since = None;
             }
             match relay.load(&mut self.decoder, &mut self.rx.bytes)? {
                 Loaded::More => {}

@@ -53,6 +53,11 @@ impl Decoder {
         matches!(self, Decoder::Trailers(_))
     }
 
+    /// Whether all bytes of a chunk have come, and not its end.
+    pub(crate) const fn is_at_chunk_end(&self) -> bool {
+        matches!(self, Decoder::ChunkEnd)
+    }
+
     /// Bytes of the body that are announced and have not come.
     pub(crate) const fn announced(&self) -> u64 {
         match self {

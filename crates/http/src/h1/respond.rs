@@ -248,9 +248,17 @@ fn poll_stall(
     Poll::Ready(Err(Lost))
 }
 
+/// Whether a server is to be told that its request ends here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shut {
+    Not,
+    Owed,
+    Told,
+}
+
 /// Carries an upstream's body to the client, while what is left of the request's body goes the other way.
 async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call) -> Result<(), Lost> {
-    let mut stalled: Option<Instant> = None;
+    let (mut stalled, mut shut): (Option<Instant>, _) = (None, Shut::Not);
     poll_fn(|cx| {
         // An upload that fails now ends by itself: the answer goes on, and the connections are not used again.
         if !call.upload.is_done()
@@ -258,22 +266,21 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
         {
             call.keep_alive = false;
             call.upload.give_up();
-            // A server that reads the request to its end before it closes would wait for the rest, and we for its close.
-            if let Poll::Ready(Err(error)) = call.socket.poll_shutdown(cx) {
+            shut = Shut::Owed;
+        }
+        // A server that reads the request to its end before it closes would wait for the rest, and we for its close.
+        if shut == Shut::Owed
+            && let Poll::Ready(told) = call.socket.poll_shutdown(cx)
+        {
+            shut = Shut::Told;
+            if let Err(error) = told {
                 tracing::debug!(%error, "a server had closed before it was told that no more comes");
             }
         }
         let mut upstream_waits = false;
         loop {
             if relay.loadable() {
-                // What did not fit into a small buffer is read before its beginning is written: fewer and larger writes.
-                if call.rx.is_crowded(BUFFER_MOST) && call.decoder.announced() > call.rx.bytes.len() as u64 {
-                    match call.poll_fill(cx, down.lease.as_mut(), BUFFER_MOST) {
-                        Poll::Ready(Ok(_)) => stalled = None,
-                        Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
-                        Poll::Pending => {}
-                    }
-                }
+                call.poll_ahead(cx, down.lease.as_mut());
                 match relay.load(&mut call.decoder, &mut call.rx.bytes).map_err(|_| Lost)? {
                     Loaded::Data(bytes) => call.count(bytes)?,
                     Loaded::End => {}

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     multiplex::Substream,
     tls::{TlsInfo, TlsStream},
+    upstream::Stream,
 };
 
 /// The streams that HTTP runs over.
@@ -28,6 +29,8 @@ pub enum Socket {
     Uring(tidegate_uring::Socket),
     /// A stream of an HTTP/2 connection.
     Substream(Rc<Substream>),
+    /// One of an HTTP/2 connection to a server.
+    Shared(Box<Stream>),
 }
 
 impl From<TcpStream> for Socket {
@@ -69,7 +72,7 @@ impl Socket {
         match self {
             Socket::Tls(stream) => Some(stream.info()),
             Socket::Substream(stream) => stream.tls(),
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Uring(_) => None,
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Uring(_) | Socket::Shared(_) => None,
         }
     }
 
@@ -80,7 +83,7 @@ impl Socket {
             Socket::Unix(stream) => stream.poll_read_ready(cx),
             Socket::Tls(stream) => stream.poll_readable(cx),
             Socket::Uring(stream) => stream.poll_readable(cx),
-            Socket::Substream(_) => Poll::Pending,
+            Socket::Substream(_) | Socket::Shared(_) => Poll::Pending,
         }
     }
 
@@ -88,18 +91,13 @@ impl Socket {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         let free = buf.capacity() - buf.len();
         debug_assert!(free > 0, "a read without room looks like the end");
-        if let Socket::Tls(stream) = self {
-            return stream.poll_read_into(cx, free, |data| buf.extend_from_slice(data));
-        }
-        if let Socket::Uring(stream) = self {
-            return stream.poll_read(cx, buf);
-        }
-        let mut room = (&mut *buf).limit(free);
         match self {
-            Socket::Tcp(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
-            Socket::Unix(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
-            Socket::Tls(_) | Socket::Uring(_) => unreachable!("it was read above"),
+            Socket::Tcp(stream) => pin!(stream.read_buf(&mut buf.limit(free))).poll(cx),
+            Socket::Unix(stream) => pin!(stream.read_buf(&mut buf.limit(free))).poll(cx),
+            Socket::Tls(stream) => stream.poll_read_into(cx, free, |data| buf.extend_from_slice(data)),
+            Socket::Uring(stream) => stream.poll_read(cx, buf),
             Socket::Substream(stream) => stream.poll_read(cx, buf),
+            Socket::Shared(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -114,6 +112,7 @@ impl Socket {
             (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Substream(stream), parts) => stream.poll_write(cx, parts),
+            (Socket::Shared(stream), parts) => stream.poll_write(cx, parts),
         };
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -130,7 +129,9 @@ impl Socket {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tls(stream) => stream.poll_flush(cx),
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Uring(_) | Socket::Substream(_) => Poll::Ready(Ok(())),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Uring(_) | Socket::Substream(_) | Socket::Shared(_) => {
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -151,16 +152,25 @@ impl Socket {
     }
 
     /// Has the close of the socket, which is to come, say that what was sent is not all. On a unix socket it cannot.
-    pub(crate) fn reset(&self) {
+    pub(crate) fn reset(&mut self) {
         let set = match self {
             Socket::Tcp(stream) => stream.set_zero_linger(),
             Socket::Uring(stream) => stream.set_zero_linger(),
             Socket::Tls(stream) => stream.socket().set_zero_linger(),
             Socket::Substream(stream) => return stream.reset(),
+            Socket::Shared(stream) => return stream.reset(),
             Socket::Unix(_) => return,
         };
         if let Err(error) = set {
             tracing::debug!(%error, "a connection that is cut ends as if it were whole");
+        }
+    }
+
+    /// All of a request was written: where the protocol has a mark for its end, it is set.
+    pub(crate) fn end_request(&mut self) -> io::Result<()> {
+        match self {
+            Socket::Shared(stream) => stream.finish(),
+            _ => Ok(()),
         }
     }
 
@@ -172,6 +182,7 @@ impl Socket {
             Socket::Tls(stream) => stream.poll_close(cx),
             Socket::Uring(stream) => stream.poll_shutdown(cx),
             Socket::Substream(stream) => Poll::Ready(stream.finish()),
+            Socket::Shared(stream) => Poll::Ready(stream.finish()),
         }
     }
 }

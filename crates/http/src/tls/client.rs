@@ -50,6 +50,13 @@ impl Client {
         };
         Ok(Self(Arc::new(config)))
     }
+
+    /// The same, offering these protocols (ALPN), the one it likes best first.
+    pub(crate) fn offering(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Self(Arc::new(config))
+    }
 }
 
 impl fmt::Debug for Client {

@@ -13,7 +13,7 @@ use super::{
     upload::Upload,
 };
 use crate::{
-    h1::{Buffer, Decoder, Lost, Socket},
+    h1::{BUFFER_MOST, Buffer, Decoder, Lost, Socket},
     message::{BodyError, Length},
 };
 
@@ -66,6 +66,16 @@ impl Call {
         }
     }
 
+    /// Reads on where what has come did not fit into a small buffer: fewer and larger writes. What stands in its way is met
+    /// again when the rest is read.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>, lease: Option<&mut Lease>) {
+        if self.rx.read_ahead(self.decoder.announced(), BUFFER_MOST, lease)
+            && let Poll::Ready(Ok(0) | Err(_)) = self.rx.poll_read(cx, &mut self.socket)
+        {
+            self.keep_alive = false;
+        }
+    }
+
     /// Counts bytes of the body against its limit.
     pub(crate) fn count(&mut self, bytes: usize) -> Result<(), Lost> {
         self.received += bytes as u64;
@@ -75,6 +85,10 @@ impl Call {
     /// Keeps the connection if nothing is left on it, and gives the buffer back.
     pub(crate) fn finish(self) -> Buffer {
         let Self { socket, paid, rx, decoder, upload, keep_alive, pools, endpoint, .. } = self;
+        if let Socket::Shared(_) = socket {
+            // Its connection stays whatever became of it.
+            return rx;
+        }
         if keep_alive && upload.is_complete() && decoder.is_done() {
             if rx.bytes.is_empty() {
                 pools.put(endpoint, Conn { socket, paid });

@@ -5,7 +5,11 @@ use std::{future::poll_fn, io::IoSlice, task::ready, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{net::TcpStream, time};
 
-use super::{endpoint::Endpoint, endpoint::EndpointError, send::encode_whole};
+use super::{
+    endpoint::Endpoint,
+    endpoint::EndpointError,
+    send::{SendError, encode_whole},
+};
 use crate::{
     h1::{Decoder, HeadError, HeadLimits, Scanned, Scanner, Socket, parse_response},
     message::{BodyError, Headers, Method, RequestHead},
@@ -59,6 +63,8 @@ pub enum ClientError {
     Deadline,
     #[error("no memory is free for the connection")]
     NoMemory,
+    #[error(transparent)]
+    Call(#[from] SendError),
 }
 
 pub(super) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
@@ -226,7 +232,7 @@ pub(super) async fn read(socket: &mut Socket, rx: &mut BytesMut) -> Result<usize
 }
 
 /// The body, and whether it ended before the connection did.
-async fn read_body(
+pub(super) async fn read_body(
     socket: &mut Socket,
     rx: &mut BytesMut,
     mut decoder: Decoder,

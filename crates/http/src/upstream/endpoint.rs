@@ -21,7 +21,19 @@ pub struct Endpoint {
     literal: bool,
     /// What the server's certificate must be for; `None`: there is no TLS.
     tls_name: Option<ServerName<'static>>,
+    protocol: Protocol,
     addresses: Arc<Addresses>,
+}
+
+/// What is spoken with a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Http1,
+    /// HTTP/2, also in the clear, where the server is to know it without being told.
+    Http2,
+    /// What a server of https chooses; HTTP/1.1 with others.
+    Auto,
 }
 
 /// A host and a port, and the addresses they stand for. Endpoints of the same name can share it.
@@ -76,6 +88,7 @@ impl Endpoint {
             secure.then(|| ServerName::try_from(host.to_ascii_lowercase()).map_err(|_| wrong())).transpose()?;
         Ok(Self {
             tls_name,
+            protocol: Protocol::default(),
             authority: authority.to_owned(),
             base: if path == "/" { String::new() } else { path.to_owned() },
             literal: literal.is_some(),
@@ -94,6 +107,22 @@ impl Endpoint {
 
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// What a call is made with. A WebSocket needs a connection of its own.
+    pub(crate) fn protocol_of(&self, websocket: bool) -> Protocol {
+        match self.protocol {
+            Protocol::Auto if websocket || !self.is_secure() => Protocol::Http1,
+            protocol => protocol,
+        }
+    }
+
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
     }
 
     /// Whether the server is asked over TLS.

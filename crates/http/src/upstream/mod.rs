@@ -12,6 +12,7 @@ mod follow;
 mod pool;
 mod received;
 mod send;
+mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upload;
@@ -19,7 +20,8 @@ mod upload;
 pub use aside::{ASIDE_BYTES, ask};
 pub use call::Call;
 pub use client::{Answer, Client, ClientError};
-pub use endpoint::{Addresses, Endpoint, EndpointError};
+pub use endpoint::{Addresses, Endpoint, EndpointError, Protocol};
 pub use pool::{PoolLimits, Pools};
 pub(crate) use received::Received;
 pub use send::{Outgoing, SendError, send};
+pub use shared::Stream;

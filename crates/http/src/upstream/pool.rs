@@ -1,7 +1,7 @@
 //! Kept connections of one thread.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -12,7 +12,10 @@ use std::{
 use tidegate_base::{Budget, Holder, Lease, clock};
 use tokio::{net::TcpStream, task::unconstrained};
 
-use super::Endpoint;
+use super::{
+    Endpoint, Protocol,
+    shared::{Slot, Slots},
+};
 use crate::{
     h1::Socket,
     tls::{self, TlsError, TlsStream},
@@ -58,6 +61,10 @@ pub struct Pools {
     budget: Budget,
     holder: Holder,
     tls: Option<tls::Client>,
+    /// The same, offering HTTP/2 alone, and both.
+    offering: [OnceCell<tls::Client>; 2],
+    /// Connections that several calls share.
+    slots: Slots,
 }
 
 impl Pools {
@@ -70,18 +77,40 @@ impl Pools {
         tls: Option<tls::Client>,
     ) -> Rc<Self> {
         let kept = RefCell::new((0..endpoints).map(|_| Vec::new()).collect());
-        Rc::new(Self { kept, count: Cell::new(0), limits, budget, holder, tls })
+        let slots = RefCell::new((0..endpoints).map(|_| None).collect());
+        Rc::new(Self { kept, count: Cell::new(0), limits, budget, holder, tls, offering: Default::default(), slots })
     }
 
     /// What a new connection to `endpoint` becomes: itself, or with its handshake to be made.
-    pub(crate) fn secure(&self, endpoint: &Endpoint, stream: TcpStream) -> Result<Socket, TlsError> {
+    pub(crate) fn secure(
+        &self,
+        endpoint: &Endpoint,
+        stream: TcpStream,
+        protocol: Protocol,
+    ) -> Result<Socket, TlsError> {
         let Some(name) = endpoint.tls_name() else { return Ok(Socket::Tcp(stream)) };
         let none = || TlsError::Tls(rustls::Error::General("there are no settings for it".to_owned()));
         let tls = self.tls.as_ref().ok_or_else(none)?;
+        let [only, both] = &self.offering;
+        let tls = match protocol {
+            Protocol::Http1 => tls,
+            Protocol::Http2 => only.get_or_init(|| tls.offering(&[b"h2"])),
+            Protocol::Auto => both.get_or_init(|| tls.offering(&[b"h2", b"http/1.1"])),
+        };
         TlsStream::client(stream, tls, name.clone(), Some((&self.budget, self.holder))).map(Socket::Tls)
     }
 
-    /// Connections kept now.
+    /// What pays.
+    pub(crate) fn account(&self) -> (&Budget, Holder) {
+        (&self.budget, self.holder)
+    }
+
+    /// Connections to a server that several calls share.
+    pub(crate) fn slot(&self, endpoint: usize) -> Option<Rc<Slot>> {
+        Slot::of(&self.slots, endpoint)
+    }
+
+    /// Connections kept now, those that are shared left out.
     pub fn len(&self) -> usize {
         self.count.get()
     }
@@ -122,6 +151,9 @@ impl Pools {
 
     /// Closes what was kept too long, and what the other side has closed.
     pub fn sweep(&self, now: Instant) {
+        for slot in self.slots.borrow().iter().flatten() {
+            slot.sweep(now, self.limits.idle);
+        }
         for list in self.kept.borrow_mut().iter_mut() {
             let before = list.len();
             list.retain_mut(|entry| {

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 
 use super::{
     call::Call,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Protocol},
     pool::{Conn, Pools},
+    shared::{self, Shared},
     upload::{Upload, UploadError},
 };
 use crate::{
@@ -30,10 +31,12 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the answer to a client that has closed its side is waited for. It may only have sent all it had to say.
 const HALF_CLOSED_MAX: Duration = Duration::from_secs(60);
+/// How often a call goes out again that a server has not begun.
+const REFUSALS_MAX: usize = 2;
 /// Interim answers (1xx) in front of one answer.
-const INTERIM_MAX: usize = 16;
+pub(super) const INTERIM_MAX: usize = 16;
 /// An upstream's head may be larger than a client's: it is ours.
-const HEAD: HeadLimits = HeadLimits { bytes_max: 32 << 10, headers_max: 200 };
+pub(super) const HEAD: HeadLimits = HeadLimits { bytes_max: 32 << 10, headers_max: 200 };
 
 /// How a request goes out.
 pub struct Outgoing<'a> {
@@ -77,6 +80,8 @@ pub enum SendError {
     TooLarge,
     #[error("no memory is free for the answer")]
     NoMemory,
+    #[error("HTTP/2 cannot say the request's {0}")]
+    Unsayable(&'static str),
 }
 
 /// Sends the request of `exchange` on a kept connection, or a new one, and waits for the head of the answer; its body stays
@@ -104,27 +109,38 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
     };
     let whole = inner.buffered.is_some() || length == Length::Known(0);
     let may_repeat = inner.head.method.is_idempotent() && whole;
-    let mut kept = pools.take(out.number);
+    let websocket = length == Length::Known(0) && wants_websocket(&inner.head, &inner.down);
+    let (mut fresh, mut refusals) = (false, 0);
     loop {
-        let reused = kept.is_some();
-        let Conn { mut socket, paid } = match kept.take() {
-            Some(conn) => conn,
-            None => {
-                let paid = pools.pay().ok_or(SendError::NoMemory)?;
-                Conn { socket: connect(pools, out, &mut inner.down).await?, paid }
-            }
-        };
+        let line = obtain(pools, out, &mut inner.down, fresh, websocket).await?;
+        let reused = line.is_used();
         let mut tx = std::mem::take(&mut inner.tx);
         tx.clear();
-        let websocket = length == Length::Known(0) && wants_websocket(&inner.head, &inner.down);
-        encode(&mut tx, &inner.head, out, length, websocket);
+        let Conn { mut socket, paid } = match line {
+            Line::Own(conn, _) => {
+                encode(&mut tx, &inner.head, out, length, websocket);
+                conn
+            }
+            Line::Shared(shared) => {
+                let head = shared::request(&inner.head, out, length)?;
+                match shared.open(head, length, pools.account()) {
+                    Ok((stream, paid)) => Conn { socket: Socket::Shared(Box::new(stream)), paid },
+                    // It has ended just now, and nothing was sent.
+                    Err(SendError::NoAnswer) if refusals < REFUSALS_MAX => {
+                        refusals += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
         let mut upload = if whole {
             let body = inner.buffered.as_ref().map(|(bytes, _)| bytes.clone()).unwrap_or_default();
             Upload::Whole { head: tx, body }
         } else {
-            let framing = if length == Length::Unknown { Framing::Chunked } else { Framing::Plain };
+            let chunked = length == Length::Unknown && !matches!(socket, Socket::Shared(_));
             inner.down.streamed = Streamed::Partly;
-            Upload::Stream(Relay::new(tx, framing))
+            Upload::Stream(Relay::new(tx, if chunked { Framing::Chunked } else { Framing::Plain }))
         };
         let mut rx = std::mem::take(&mut inner.up_rx);
         rx.bytes.clear();
@@ -157,7 +173,13 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                 };
                 return Ok(Response { status: head.status, headers, body: Body::Upstream(Box::new(call)) });
             }
+            Err(SendError::NoAnswer) if whole && refusals < REFUSALS_MAX && was_refused(&socket) => {
+                refusals += 1;
+                inner.tx = upload.into_buffer();
+                inner.up_rx = rx;
+            }
             Err(SendError::NoAnswer) if reused && may_repeat && !answer.touched => {
+                fresh = true;
                 inner.tx = upload.into_buffer();
                 inner.up_rx = rx;
             }
@@ -166,7 +188,90 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
     }
 }
 
-async fn connect(pools: &Pools, out: &Outgoing<'_>, down: &mut Downstream) -> Result<Socket, SendError> {
+/// Whether the server has said that it did nothing for the call.
+fn was_refused(socket: &Socket) -> bool {
+    matches!(socket, Socket::Shared(stream) if stream.was_refused())
+}
+
+/// What a request goes out on.
+pub(super) enum Line {
+    /// A connection of its own, and whether it was used before.
+    Own(Conn, bool),
+    Shared(Rc<Shared>),
+}
+
+impl Line {
+    pub(super) fn is_used(&self) -> bool {
+        match self {
+            Line::Own(_, used) => *used,
+            Line::Shared(shared) => shared.is_used(),
+        }
+    }
+}
+
+/// A kept connection, unless it is to be a `fresh` one, or a new one.
+async fn obtain(
+    pools: &Rc<Pools>,
+    out: &Outgoing<'_>,
+    down: &mut Downstream,
+    fresh: bool,
+    websocket: bool,
+) -> Result<Line, SendError> {
+    let protocol = out.endpoint.protocol_of(websocket);
+    let slot = if protocol == Protocol::Http1 { None } else { pools.slot(out.number) };
+    let Some(slot) = slot else {
+        if let Some(conn) = pools.take(out.number).filter(|_| !fresh) {
+            return Ok(Line::Own(conn, true));
+        }
+        let paid = pools.pay().ok_or(SendError::NoMemory)?;
+        let socket = connect(pools, out, down, Protocol::Http1).await?;
+        return Ok(Line::Own(Conn { socket: socket.settle().map_err(lost)?, paid }, false));
+    };
+    let until = out.deadline.unwrap_or_else(|| clock::now() + CONNECT_TIMEOUT);
+    let connecting = loop {
+        if let Some(shared) = slot.pick().filter(|shared| !(fresh && shared.is_used())) {
+            return Ok(Line::Shared(shared));
+        }
+        if protocol == Protocol::Auto
+            && let Some(conn) = pools.take(out.number).filter(|_| !fresh)
+        {
+            return Ok(Line::Own(conn, true));
+        }
+        match slot.begin() {
+            Some(connecting) => break connecting,
+            None => shared::by(slot.changed(), |cx| late(down, cx, until)).await?,
+        }
+    };
+    let paid = pools.pay().ok_or(SendError::NoMemory)?;
+    let socket = connect(pools, out, down, protocol).await?;
+    let is_new = shared::spoken(&socket, protocol)?;
+    connecting.is_old(!is_new);
+    if !is_new {
+        return Ok(Line::Own(Conn { socket: socket.settle().map_err(lost)?, paid }, false));
+    }
+    let shared = shared::by(Shared::start(socket, paid), |cx| late(down, cx, until)).await??;
+    tracing::debug!(server = out.endpoint.authority(), "HTTP/2 with a server");
+    connecting.made(&shared);
+    Ok(Line::Shared(shared))
+}
+
+fn late(down: &mut Downstream, cx: &mut Context<'_>, until: Instant) -> Poll<SendError> {
+    if down.poll_gone(cx).is_ready() {
+        return Poll::Ready(SendError::ClientGone);
+    }
+    down.timer.poll(cx, until).map(|()| SendError::Timeout)
+}
+
+fn lost(error: std::io::Error) -> SendError {
+    SendError::Connect(error.kind())
+}
+
+async fn connect(
+    pools: &Pools,
+    out: &Outgoing<'_>,
+    down: &mut Downstream,
+    protocol: Protocol,
+) -> Result<Socket, SendError> {
     let addresses = out.endpoint.addresses();
     let (mut last, until) = (SendError::NoAddress, clock::now() + CONNECT_TIMEOUT);
     let until = out.deadline.map_or(until, |deadline| deadline.min(until));
@@ -186,7 +291,7 @@ async fn connect(pools: &Pools, out: &Outgoing<'_>, down: &mut Downstream) -> Re
                     last = SendError::Connect(error.kind());
                     continue;
                 }
-                return handshake(pools, out, stream, down).await;
+                return handshake(pools, out, stream, down, protocol).await;
             }
             Some(Err(error)) => last = SendError::Connect(error.kind()),
             None if out.deadline.is_some_and(|deadline| deadline <= until) => return Err(SendError::Timeout),
@@ -202,10 +307,11 @@ async fn handshake(
     out: &Outgoing<'_>,
     stream: TcpStream,
     down: &mut Downstream,
+    protocol: Protocol,
 ) -> Result<Socket, SendError> {
     let limit = clock::now() + HANDSHAKE_TIMEOUT;
     let until = out.deadline.map_or(limit, |deadline| deadline.min(limit));
-    let made = match pools.secure(out.endpoint, stream) {
+    let made = match pools.secure(out.endpoint, stream, protocol) {
         Ok(Socket::Tls(mut tls)) => {
             let done = poll_fn(|cx| match tls.poll_handshake(cx) {
                 Poll::Ready(done) => Poll::Ready(done),
@@ -213,7 +319,7 @@ async fn handshake(
             });
             done.await.map(|()| Socket::Tls(tls))
         }
-        made => made.and_then(|socket| Ok(socket.settle()?)),
+        made => made,
     };
     made.map_err(|error| {
         tracing::debug!(server = out.endpoint.authority(), %error, "no TLS connection with a server");
@@ -268,7 +374,7 @@ pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, 
     tx.extend_from_slice(b"\r\n");
 }
 
-const fn wants_length(method: Method) -> bool {
+pub(super) const fn wants_length(method: Method) -> bool {
     matches!(method, Method::Post | Method::Put | Method::Patch)
 }
 
@@ -335,6 +441,11 @@ impl Waiting<'_> {
         socket: &mut Socket,
         rx: &mut Buffer,
     ) -> Poll<Result<(crate::h1::ResponseHead, Headers), SendError>> {
+        if let Socket::Shared(stream) = socket {
+            let mut headers = std::mem::take(&mut self.spare);
+            let polled = stream.poll_answer(cx, self.method, &mut headers);
+            return polled.map_ok(|head| (head, headers));
+        }
         loop {
             if !rx.bytes.is_empty()
                 && let Scanned::Head { start, end } = self.scanner.scan(&rx.bytes, HEAD)?

@@ -57,21 +57,7 @@ impl Upload {
     ) -> Poll<Result<(), UploadError>> {
         match self {
             Upload::Done | Upload::GivenUp => return Poll::Ready(Ok(())),
-            Upload::Whole { head, body } => {
-                while !head.is_empty() || !body.is_empty() {
-                    let parts = [IoSlice::new(head), IoSlice::new(body)];
-                    let parts = match (head.is_empty(), body.is_empty()) {
-                        (true, _) => &parts[1..],
-                        (_, true) => &parts[..1],
-                        _ => &parts[..],
-                    };
-                    let written = ready!(socket.poll_write(cx, parts)).map_err(|_| UploadError::Upstream)?;
-                    let first = written.min(head.len());
-                    head.advance(first);
-                    body.advance(written - first);
-                }
-                ready!(socket.poll_flush(cx)).map_err(|_| UploadError::Upstream)?;
-            }
+            Upload::Whole { .. } => return self.poll_whole(cx, socket),
             Upload::Stream(relay) => loop {
                 if relay.loadable() {
                     match down.poll_load(cx, relay) {
@@ -92,6 +78,28 @@ impl Upload {
                 }
             },
         }
+        socket.end_request().map_err(|_| UploadError::Upstream)?;
+        *self = Upload::Done;
+        Poll::Ready(Ok(()))
+    }
+
+    /// As [`Upload::poll`], of what needs nothing of a client.
+    pub(super) fn poll_whole(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<Result<(), UploadError>> {
+        let Upload::Whole { head, body } = self else { return Poll::Ready(Ok(())) };
+        while !head.is_empty() || !body.is_empty() {
+            let parts = [IoSlice::new(head), IoSlice::new(body)];
+            let parts = match (head.is_empty(), body.is_empty()) {
+                (true, _) => &parts[1..],
+                (_, true) => &parts[..1],
+                _ => &parts[..],
+            };
+            let written = ready!(socket.poll_write(cx, parts)).map_err(|_| UploadError::Upstream)?;
+            let first = written.min(head.len());
+            head.advance(first);
+            body.advance(written - first);
+        }
+        ready!(socket.poll_flush(cx)).map_err(|_| UploadError::Upstream)?;
+        socket.end_request().map_err(|_| UploadError::Upstream)?;
         *self = Upload::Done;
         Poll::Ready(Ok(()))
     }
