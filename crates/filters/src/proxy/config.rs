@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_base::{Holder, clock};
-use tidegate_http::upstream::Endpoint;
+use tidegate_http::upstream::{Endpoint, Protocol};
 use tidegate_pipeline::{Deps, GoDuration, Problems, resilience::Breaker};
 
 use super::{
@@ -69,6 +69,10 @@ struct PoolConfig {
     /// The servers.
     #[serde(default)]
     servers: Vec<Server>,
+    /// What is spoken with the servers, health checks and copies of requests included: `http1`; `http2`, with servers of `http` in the clear
+    /// (h2c, which they must know of); `auto`, what each server of `https` chooses, and HTTP/1.1 with the others.
+    #[serde(default)]
+    protocol: Spoken,
     /// How a server is picked.
     #[serde(default)]
     load_balance: Option<LoadBalance>,
@@ -121,6 +125,25 @@ struct Server {
     /// Its part of the requests under `weightedRandom`, 0 to 100. Either all servers of a pool have one, or none.
     #[serde(default)]
     weight: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Spoken {
+    #[default]
+    Http1,
+    Http2,
+    Auto,
+}
+
+impl From<Spoken> for Protocol {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Http1 => Protocol::Http1,
+            Spoken::Http2 => Protocol::Http2,
+            Spoken::Auto => Protocol::Auto,
+        }
+    }
 }
 
 const NOT_YET: &str = "is not supported yet";
@@ -222,6 +245,7 @@ impl PoolConfig {
         for (index, server) in self.servers.iter().enumerate() {
             match Endpoint::parse(&server.url) {
                 Ok(mut endpoint) => {
+                    endpoint.set_protocol(self.protocol.into());
                     if let Some(resolver) = &site.deps.resolver {
                         resolver.register(&mut endpoint);
                     }
@@ -282,7 +306,8 @@ impl PoolConfig {
             return None;
         }
         let tls = site.tls.as_ref().map(|tls| &tls.client);
-        let health = health.map(|health| Health::start(health, &urls, site.deps, site.random, tls));
+        let health =
+            health.map(|health| Health::start(health, &urls, self.protocol.into(), site.deps, site.random, tls));
         let first = site.servers;
         site.servers += targets.len();
         Some(Pool {

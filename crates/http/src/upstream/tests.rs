@@ -79,8 +79,8 @@ fn failures_have_names() {
 
 /// Sends to one server, as often as it says; the last outcome is the answer.
 pub(crate) struct Forward {
-    endpoint: Endpoint,
-    pools: Rc<Pools>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) pools: Rc<Pools>,
     times: usize,
 }
 

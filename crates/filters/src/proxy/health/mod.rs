@@ -17,7 +17,7 @@ use tidegate_base::{Budget, Holder, clock};
 use tidegate_http::{
     message::RequestHead,
     tls::Client,
-    upstream::{ASIDE_BYTES, Endpoint, Outgoing, PoolLimits, Pools, ask},
+    upstream::{ASIDE_BYTES, Endpoint, Outgoing, PoolLimits, Pools, Protocol, ask},
 };
 use tidegate_pipeline::Deps;
 use tokio::{sync::watch, task::JoinSet, time::sleep_until};
@@ -43,6 +43,7 @@ impl Health {
     pub(super) fn start(
         config: HealthConfig,
         urls: &[&str],
+        protocol: Protocol,
         deps: &Deps,
         random: &Random,
         tls: Option<&Client>,
@@ -51,6 +52,7 @@ impl Health {
         let (alive, gone) = watch::channel(());
         if let Some(io) = &deps.io {
             let register = |(head, mut endpoint): (RequestHead, Endpoint)| {
+                endpoint.set_protocol(protocol);
                 if let Some(resolver) = &deps.resolver {
                     resolver.register(&mut endpoint);
                 }

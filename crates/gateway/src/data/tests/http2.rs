@@ -10,6 +10,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
 use serde_json::json;
+use tidegate_testkit::pki::{Authority, base64};
 
 use super::{
     Gateway, connect,
@@ -147,4 +148,77 @@ fn http1_is_served_beside_it() {
         one.join().unwrap()
     });
     assert_eq!(served, 200);
+}
+
+/// What a gateway behind another one is asked by, with a request, copies of it, and checks of its health.
+#[test]
+fn servers_are_asked_by_the_protocol_of_their_pool() {
+    let authority = Authority::new();
+    let certificate = authority.pair(&["127.0.0.1"]);
+    for (protocol, secure, expected) in [
+        (None, true, "HTTP/1.1"),
+        (Some("auto"), true, "HTTP/2.0"),
+        (Some("http2"), true, "HTTP/2.0"),
+        (Some("auto"), false, "HTTP/1.1"),
+        (Some("http2"), false, "HTTP/2.0"),
+        (Some("http1"), false, "HTTP/1.1"),
+    ] {
+        let mut behind = Gateway::with_h2c();
+        let sink = Sink::default();
+        behind.log_access(sink.clone());
+        behind.set(
+            "p",
+            "Pipeline",
+            json!({"filters": [{"name": "m", "kind": "Mock", "rules": [{"match": {}, "code": 200, "body": "here"}]}]}),
+        );
+        let mut spec = json!({"port": 0, "address": "127.0.0.1", "rules": [{"paths": [{"backend": "p"}]}], "accessLogFormat": "{{URI}} {{Proto}}"});
+        if secure {
+            let tls =
+                json!({"https": true, "certBase64": base64(&certificate.cert), "keyBase64": base64(&certificate.key)});
+            spec.as_object_mut().unwrap().extend(tls.as_object().unwrap().clone());
+        }
+        behind.set("s", "HTTPServer", spec);
+        behind.apply_all();
+        let url = format!("{}://{}", if secure { "https" } else { "http" }, behind.address());
+        let pool = |more: serde_json::Value| {
+            let mut pool = json!({"servers": [{"url": url}]});
+            pool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            if let Some(protocol) = protocol {
+                pool["protocol"] = protocol.into();
+            }
+            pool
+        };
+        let filter = json!({"policy": "random", "permil": 1000});
+        let front = Gateway::with_filter(json!({
+            "name": "proxy", "kind": "Proxy", "mirrorPool": pool(json!({"filter": filter})),
+            "pools": [pool(json!({"healthCheck": {"interval": "20ms", "uri": "/health"}}))],
+        }));
+        for _ in 0..3 {
+            assert_eq!(front.status("/asked"), 200, "{protocol:?} {secure}");
+        }
+        let mut seen = (0, 0);
+        while seen.0 < 6 || seen.1 < 2 {
+            let lines = lines_of(&behind, &sink, 8);
+            assert!(lines.iter().all(|line| line.ends_with(expected)), "{protocol:?} {secure}: {lines:?}");
+            let count = |path: &str| lines.iter().filter(|line| line.starts_with(path)).count();
+            seen = (count("/asked "), count("/health "));
+            thread::yield_now();
+        }
+    }
+}
+
+/// A WebSocket needs a connection of its own, and a server that cannot speak HTTP/2 is none where it must.
+#[test]
+fn what_http2_cannot_carry_goes_as_it_can_or_fails() {
+    let wrong = Gateway::with_filter(json!({
+        "name": "proxy", "kind": "Proxy",
+        "pools": [{"protocol": "http2", "servers": [{"url": format!("http://{}", echo())}]}],
+    }));
+    assert_eq!(wrong.status("/"), 503);
+    let mut gateway = Gateway::new();
+    let pool = json!({"protocol": "http3", "servers": [{"url": "http://127.0.0.1:1"}]});
+    gateway.set("p", "Pipeline", json!({"filters": [{"name": "proxy", "kind": "Proxy", "pools": [pool]}]}));
+    let refused = gateway.apply()["p"].error.clone();
+    let expected = r#"filters[0].pools[0].protocol: must be one of "http1", "http2", "auto""#;
+    assert_eq!(refused.as_deref(), Some(expected));
 }
