@@ -22,28 +22,41 @@ pub(crate) struct Args {
     seeds: u64,
 }
 
-/// What may find a fault: cargo's arguments.
-const FINDERS: [(&str, &[&str]); 3] = [
+/// A test by its name, and cargo's arguments.
+type Finder = (&'static str, &'static [&'static str]);
+
+/// What may find a fault of the store.
+const FINDERS: [Finder; 3] = [
     ("simulation", &["-p", "tidegate-sim", "--test", "seeds"]),
     ("model of the machine", &["-p", "tidegate-kv", "--test", "model"]),
     ("tests of the log", &["-p", "tidegate-raftlog", "--lib"]),
 ];
 
+/// What may find one of the gateway: its comparison with another proxy, and the requests that are meant to fool it.
+const GATEWAY_FINDERS: [Finder; 1] = [("gateway's differential", &["-p", "tidegate-gateway", "--test", "reference"])];
+/// Requests of that comparison: some seconds.
+const GATEWAY_REQUESTS: &str = "5000";
+
+fn finders(fault: Fault) -> &'static [Finder] {
+    if fault.is_of_gateway() { &GATEWAY_FINDERS } else { &FINDERS }
+}
+
 /// # Errors
 /// When a fault is found by nothing, or something fails without one.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    for (name, arguments) in FINDERS {
+    let chosen = chosen(args)?;
+    for (name, arguments) in FINDERS.iter().chain(&GATEWAY_FINDERS) {
+        if !chosen.iter().any(|fault| finders(*fault).iter().any(|(other, _)| other == name)) {
+            continue;
+        }
         let built = cargo(arguments)?.arg("--no-run").status().context("run cargo")?;
         ensure!(built.success(), "the {name} cannot be built");
     }
-    let faults = Fault::ALL.map(|fault| format!("{fault:?}"));
-    let chosen: Vec<_> = faults.iter().filter(|name| args.only.as_ref().is_none_or(|only| only == *name)).collect();
-    ensure!(!chosen.is_empty(), "the faults are {}", faults.join(", "));
     let mut missed = Vec::new();
     for fault in &chosen {
-        match find(fault, args.seeds)? {
-            Some(found) => println!("{fault}: {found}"),
-            None => missed.push(fault.as_str()),
+        match find(*fault, args.seeds)? {
+            Some(found) => println!("{fault:?}: {found}"),
+            None => missed.push(format!("{fault:?}")),
         }
     }
     let (word, found) = (if missed.is_empty() { "ok" } else { "FAILED" }, chosen.len() - missed.len());
@@ -52,14 +65,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn find(fault: &str, seeds: u64) -> Result<Option<String>> {
-    for (name, arguments) in FINDERS {
+fn chosen(args: &Args) -> Result<Vec<Fault>> {
+    let is_meant = |fault: &Fault| args.only.as_ref().is_none_or(|only| *only == format!("{fault:?}"));
+    let chosen: Vec<_> = Fault::ALL.into_iter().filter(is_meant).collect();
+    let all = || Fault::ALL.map(|fault| format!("{fault:?}")).join(", ");
+    ensure!(!chosen.is_empty(), "the faults are {}", all());
+    Ok(chosen)
+}
+
+fn find(fault: Fault, seeds: u64) -> Result<Option<String>> {
+    for (name, arguments) in finders(fault) {
         let begin = clock::now();
         let mut command = cargo(arguments)?;
-        if name == FINDERS[0].0 {
+        if *name == FINDERS[0].0 {
             command.env("TIDEGATE_SEEDS", seeds.to_string());
         }
-        let output = command.args(["--", "--nocapture"]).env("TIDEGATE_PLANT", fault).output().context("run cargo")?;
+        let output = command
+            .args(["--", "--nocapture"])
+            .env("TIDEGATE_PLANT", format!("{fault:?}"))
+            .env("TIDEGATE_REQUESTS", GATEWAY_REQUESTS)
+            .output()
+            .context("run cargo")?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stdout);
             let words = text.lines().find(|line| line.starts_with("seed ")).unwrap_or_default();

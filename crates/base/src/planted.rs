@@ -18,10 +18,14 @@ pub enum Fault {
     HeadTooNewIsRead,
     TornTailAcceptedInTheMiddle,
     LeaseAnsweredWithoutQuorum,
+    HopByHopHeaderPassedOn,
+    LastChunkLost,
+    LengthBesideChunksAccepted,
+    UnreadBodyTakenForARequest,
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::AcknowledgedBeforeFsync,
         Self::VoteNotPersisted,
         Self::AppliedIndexOutsideTheBatch,
@@ -34,7 +38,22 @@ impl Fault {
         Self::HeadTooNewIsRead,
         Self::TornTailAcceptedInTheMiddle,
         Self::LeaseAnsweredWithoutQuorum,
+        Self::HopByHopHeaderPassedOn,
+        Self::LastChunkLost,
+        Self::LengthBesideChunksAccepted,
+        Self::UnreadBodyTakenForARequest,
     ];
+
+    /// Whether it is one of the gateway, which the store's tests do not run.
+    pub const fn is_of_gateway(self) -> bool {
+        matches!(
+            self,
+            Self::HopByHopHeaderPassedOn
+                | Self::LastChunkLost
+                | Self::LengthBesideChunksAccepted
+                | Self::UnreadBodyTakenForARequest
+        )
+    }
 }
 
 /// Whether the fault is planted on this thread.

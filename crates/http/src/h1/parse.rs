@@ -1,6 +1,7 @@
 //! Reads complete heads. Strict where leniency lets two readers see two messages (request smuggling).
 
 use memchr::memchr;
+use tidegate_base::planted::{Fault, is_planted};
 
 use super::{framing::Decoder, head::HeadError};
 use crate::message::{Headers, Known, Method, RequestHead, Version, text};
@@ -50,6 +51,7 @@ pub(crate) fn request(head: &[u8], request: &mut RequestHead) -> Result<RequestF
         (true, _) if old => return Err(malformed("HTTP/1.0 has no transfer codings")),
         (true, None) => Decoder::chunked(),
         (false, length) => Decoder::length(length.unwrap_or(0)),
+        (true, Some(length)) if is_planted(Fault::LengthBesideChunksAccepted) => Decoder::length(length),
         (true, Some(_)) => return Err(malformed("Content-Length beside Transfer-Encoding")),
     };
     let keep_alive = !seen.close && (!old || seen.keep_alive);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use tidegate_base::planted::{Fault, is_planted};
 
 use super::{framing::Decoder, socket::Socket};
 use crate::message::BodyError;
@@ -100,7 +101,8 @@ impl Relay {
         self.behind = read - filled;
         if self.framing == Framing::Chunked {
             put_hex(&mut self.pre, self.data);
-            self.post = if self.ended { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+            let last = self.ended && !is_planted(Fault::LastChunkLost);
+            self.post = if last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
         }
         Ok(Loaded::Data(self.data))
     }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tidegate_base::clock;
+use tidegate_base::{
+    clock,
+    planted::{Fault, is_planted},
+};
 
 use super::{
     buffer::{BUFFER_LEAST, Buffer},
@@ -183,7 +186,8 @@ async fn active<S: Service>(mut exchange: Exchange, service: &S) -> Option<(Exch
             linger(&mut exchange).await;
             return Some((exchange, Next::Close));
         }
-        if !exchange.inner.down.decoder.is_done() && discard(&mut exchange).await.is_err() {
+        let unread = !exchange.inner.down.decoder.is_done() && !is_planted(Fault::UnreadBodyTakenForARequest);
+        if unread && discard(&mut exchange).await.is_err() {
             return Some((exchange, Next::Close));
         }
         // Between requests, and only there, a grown buffer is given back.
