@@ -133,7 +133,7 @@ const fn outcome(error: SendError) -> (u16, &'static str) {
         SendError::ClientGone => (499, "clientError"),
         SendError::ClientBody(error) => (error.status(), "clientError"),
         SendError::Tunnel => (501, "internalError"),
-        SendError::TooLarge | SendError::BodyGone => (500, "internalError"),
+        SendError::TooLarge | SendError::BadBody(_) | SendError::BodyGone => (500, "internalError"),
         SendError::NoMemory => (503, "internalError"),
     }
 }

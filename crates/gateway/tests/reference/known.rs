@@ -115,11 +115,18 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         what: What::Status,
         race: true,
-        reason: "an answer that breaks off before its head has gone out has no head; how far a proxy comes is a race",
+        reason: "an answer that breaks off before its head has gone out is a 500 here and none there; how far a proxy comes is a race",
         fits: |case, ours, theirs| {
             let whole = |outcome: &Outcome| outcome.answer.as_ref().is_some_and(|answer| answer.body.complete);
-            case.plan.end == End::Cut && !whole(ours) && (status(ours).is_none() || status(theirs).is_none())
+            let told = if whole(ours) { status(ours) == Some(500) } else { status(theirs).is_none() };
+            case.plan.end == End::Cut && told
         },
+    },
+    Known {
+        what: What::Persistence,
+        race: true,
+        reason: "a 500 in the place of an answer that broke off is whole, and the connection goes on",
+        fits: |case, ours, _| case.plan.end == End::Cut && status(ours) == Some(500),
     },
     Known {
         what: What::Body,

@@ -74,6 +74,14 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
             other => other,
         };
     }
+    if let Body::Upstream(call) = &mut response.body {
+        let lease = &mut inner.down.lease;
+        if let Err(error) = poll_fn(|cx| Poll::Ready(call.begin(cx, lease.as_mut()))).await {
+            let status = if error == BodyError::NoMemory { 503 } else { 500 };
+            response = Response { status, headers: std::mem::take(&mut inner.spare), body: Body::Empty };
+            response.headers.clear();
+        }
+    }
     if !(200..=599).contains(&response.status) {
         response.status = 500;
     }
@@ -269,6 +277,8 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
                 match relay.load(&mut call.decoder, &mut call.rx.bytes).map_err(|_| Lost)? {
                     Loaded::Data(bytes) => call.count(bytes)?,
                     Loaded::End => {}
+                    // The head goes out first: from here on only a cut tells of what breaks off.
+                    Loaded::More if !relay.pre.is_empty() => {}
                     Loaded::More => match call.poll_fill(cx, down.lease.as_mut(), BUFFER_MOST) {
                         Poll::Ready(Ok(true)) => {
                             stalled = None;

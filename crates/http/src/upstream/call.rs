@@ -13,7 +13,7 @@ use super::{
     upload::Upload,
 };
 use crate::{
-    h1::{Buffer, Decoder, Lost, Socket},
+    h1::{BUFFER_MOST, Buffer, Decoder, Lost, Socket},
     message::{BodyError, Length},
 };
 
@@ -33,6 +33,8 @@ pub struct Call {
     /// Most bytes of the body.
     pub(crate) limit: u64,
     pub(crate) received: u64,
+    /// [`Call::begin`] has seen something of the body, or its end.
+    pub(crate) begun: bool,
     pub(crate) pools: Rc<Pools>,
     pub(crate) endpoint: usize,
 }
@@ -44,6 +46,41 @@ impl Call {
             Decoder::Length(bytes) => Length::Known(bytes),
             _ => Length::Unknown,
         }
+    }
+
+    /// Looks, without waiting, at what of the body is here already. Until the head has gone out, what breaks off or is too large can
+    /// still be answered with a status of its own.
+    ///
+    /// # Errors
+    /// [`BodyError`] of the bytes that came, or of the connection.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>, mut lease: Option<&mut Lease>) -> Result<(), BodyError> {
+        while !self.begun && !self.tunnel {
+            let (mut decoder, mut read, mut data) = (self.decoder, 0, 0);
+            loop {
+                let piece = decoder.next(self.rx.bytes.get(read..).unwrap_or_default())?;
+                read += piece.skip + piece.data;
+                data += piece.data as u64;
+                self.begun |= piece.end || piece.data > 0;
+                if piece.end || piece.data == 0 {
+                    break;
+                }
+            }
+            if data > self.limit {
+                return Err(BodyError::TooLarge);
+            }
+            if self.begun {
+                break;
+            }
+            let framing = self.decoder;
+            match self.poll_fill(cx, lease.as_deref_mut(), BUFFER_MOST) {
+                Poll::Ready(Ok(true)) => {}
+                // It stays one without a length: whether the end is here already must not change how the answer is framed.
+                Poll::Ready(Ok(false)) => (self.decoder, self.begun) = (framing, true),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 
     /// Reads more: true; false at the end.

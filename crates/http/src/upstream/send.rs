@@ -8,7 +8,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_base::clock;
+use tidegate_base::{
+    clock,
+    planted::{Fault, is_planted},
+};
 use tokio::net::TcpStream;
 
 use super::{
@@ -63,6 +66,9 @@ pub enum SendError {
     NoAnswer,
     #[error("the server's answer is malformed: {0}")]
     BadAnswer(#[from] HeadError),
+    /// Its head came, and what came of its body with it is malformed or breaks off.
+    #[error("the body of the server's answer cannot be read: {0}")]
+    BadBody(BodyError),
     #[error("the deadline has passed")]
     Timeout,
     #[error("the client closed the connection")]
@@ -141,7 +147,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                     return Err(SendError::TooLarge);
                 }
                 let tunnel = head.status == 101;
-                let call = Call {
+                let mut call = Call {
                     socket,
                     paid,
                     rx,
@@ -152,9 +158,12 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                     deadline: out.deadline.filter(|_| !tunnel),
                     limit: out.answer_bytes_max.unwrap_or(u64::MAX),
                     received: 0,
+                    begun: false,
                     pools: Rc::clone(pools),
                     endpoint: out.number,
                 };
+                let lease = &mut inner.down.lease;
+                poll_fn(|cx| Poll::Ready(call.begin(cx, lease.as_mut()))).await?;
                 return Ok(Response { status: head.status, headers, body: Body::Upstream(Box::new(call)) });
             }
             Err(SendError::NoAnswer) if reused && may_repeat && !answer.touched => {
@@ -249,7 +258,8 @@ pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, 
     let nominated = head.headers.get(Known::Connection).is_some();
     head.headers.write(tx, |known, name| {
         // We answer `Expect` ourselves; length and coding follow from how we send.
-        let ours = matches!(known, Known::Host | Known::ContentLength | Known::Expect) || known.is_hop_by_hop();
+        let hop = known.is_hop_by_hop() && !(known == Known::Te && is_planted(Fault::HopByHopHeaderPassedOn));
+        let ours = matches!(known, Known::Host | Known::ContentLength | Known::Expect) || hop;
         !(ours || nominated && hop_by_hop(&head.headers, known, name))
     });
     match length {
@@ -270,6 +280,16 @@ pub(super) fn encode(tx: &mut BytesMut, head: &RequestHead, out: &Outgoing<'_>, 
 
 const fn wants_length(method: Method) -> bool {
     matches!(method, Method::Post | Method::Put | Method::Patch)
+}
+
+impl From<BodyError> for SendError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::NoMemory => Self::NoMemory,
+            BodyError::TooLarge => Self::TooLarge,
+            other => Self::BadBody(other),
+        }
+    }
 }
 
 struct Waiting<'a> {

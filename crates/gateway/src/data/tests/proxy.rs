@@ -196,6 +196,70 @@ fn upstreams_that_fail_are_told_from_each_other() {
     assert_eq!(body(&cut), "3\r\nabc\r\n", "without a last chunk");
 }
 
+/// Each way in which a server can fail before its answer has begun: what the client gets, and the result that the flow sees.
+#[test]
+fn a_server_that_fails_before_its_answer_begins_is_answered_for() {
+    let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let says = |text: &'static str| upstream(move |_| (text.to_owned(), Then::Close));
+    let many = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(40_000));
+    let late = upstream(|_| {
+        std::thread::park_timeout(super::WAIT);
+        (String::new(), Then::Close)
+    });
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let with_chunks = |rest: &str| {
+        let text = format!("{chunked}{rest}");
+        upstream(move |_| (text.clone(), Then::Close))
+    };
+    for (what, address, status_code, result) in [
+        ("refused", refused, 503, "serverError"),
+        // Closed with bytes unread, a socket resets.
+        ("reset", raw(drop), 503, "serverError"),
+        ("no TLS", says("this is no handshake"), 503, "serverError"),
+        ("closed before the head", says(""), 503, "serverError"),
+        ("closed in the head", says("HTTP/1.1 200 OK\r\nContent-Le"), 503, "serverError"),
+        ("no HTTP", says("this is no answer\r\n\r\n"), 503, "serverError"),
+        ("a head that is too large", upstream(move |_| (many.clone(), Then::Close)), 503, "serverError"),
+        ("too late", late, 408, "timeout"),
+        (
+            "two lengths",
+            says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+            503,
+            "serverError",
+        ),
+        ("too long", says("HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n"), 500, "internalError"),
+        ("a bad chunk with the head", with_chunks("zz\r\n"), 500, "internalError"),
+        ("a bad chunk behind a good one", with_chunks("3\r\nabc\r\nzz\r\n"), 500, "internalError"),
+    ] {
+        let scheme = if what == "no TLS" { "https" } else { "http" };
+        let timeout = if what == "too late" { "50ms" } else { "20s" };
+        let pool = json!({"servers": [{"url": format!("{scheme}://{address}")}], "timeout": timeout});
+        let proxy = json!({"name": "proxy", "kind": "Proxy", "pools": [pool]});
+        let mut gateway = Gateway::with_filter(proxy.clone());
+        assert_eq!(gateway.status("/"), status_code, "{what}");
+        let told = json!({"name": "told", "kind": "Mock", "rules": [{"match": {}, "code": 299}]});
+        let flow = json!([{"filter": "proxy", "jumpIf": {(result): "told"}}, {"filter": "END"}, {"filter": "told"}]);
+        gateway.serve(json!([proxy, told]), flow);
+        assert_eq!(gateway.status("/"), 299, "{what} is a {result}");
+    }
+}
+
+/// The head has come and was not passed on when the body breaks off: an answer that has not begun is no answer.
+#[test]
+fn a_body_that_never_begins_leaves_no_client_without_an_answer() {
+    for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n");
+        let address = upstream(move |_| (answer.clone(), Then::Close));
+        let gateway = Gateway::with_proxy(address, json!({}));
+        for _ in 0..20 {
+            // The close may come behind the head, and then only a cut can tell of it.
+            let answer = gateway.ask("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+            let code = status(&answer);
+            assert!(code == 500 || code == 200 && body(&answer).is_empty(), "{answer}");
+        }
+    }
+}
+
 #[test]
 fn kept_connections_that_the_upstream_closed_cost_no_request() {
     let connections = Arc::new(AtomicUsize::new(0));
