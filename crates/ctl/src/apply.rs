@@ -124,7 +124,7 @@ pub(crate) fn batch(spec: &Value) -> Value {
 
 fn without_kind(spec: &Value) -> Value {
     let mut spec = spec.clone();
-    spec.as_object_mut().map(|map| map.shift_remove("kind"));
+    spec.as_object_mut().map(|map| map.retain(|key, _| !key.eq_ignore_ascii_case("kind")));
     spec
 }
 

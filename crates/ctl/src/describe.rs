@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Error, Output, Streams, get,
     get::{StatusKey, Wanted},
-    kinds::{self, Resource},
+    kinds::Resource,
     print::{escaped, inline, text, write_documents, write_json, yaml_text},
     server::Server,
 };
@@ -24,21 +24,12 @@ pub(crate) async fn describe(
     output: Output,
     streams: &mut Streams<'_>,
 ) -> Result<bool, Error> {
-    let what = wanted.what.filter(|what| *what != "all");
-    let resource = match what {
-        None => None,
-        Some(what) => kinds::find(server, what).await?,
-    };
-    let values = match (&resource, what, wanted.name) {
-        (Some(Resource::Members), ..) => get::members(server, wanted.name).await?,
-        (Some(Resource::DataKinds), ..) => get::data_kinds(server, wanted.name).await?,
-        (Some(Resource::Data), _, Some(kind)) => get::data(server, kind, None).await?,
-        (Some(Resource::Data), _, None) => {
-            return Err(Error::Local("custom data is asked for by its kind: describe customdata KIND".to_owned()));
-        }
-        (None, Some(what), Some(_)) => return Err(Error::Local(format!("\"{what}\" is no kind of objects"))),
-        (resource, ..) => {
-            let name = if resource.is_none() { what } else { wanted.name };
+    let (resource, name) = wanted.resolve(server, "describe customdata KIND").await?;
+    let values = match (&resource, name) {
+        (Some(Resource::Members), _) => get::members(server, name).await?,
+        (Some(Resource::DataKinds), _) => get::data_kinds(server, name).await?,
+        (Some(Resource::Data), Some(kind)) => get::data(server, kind, None).await?,
+        (resource, _) => {
             let found = get::objects(server, resource.as_ref(), name, wanted.namespaces).await?;
             let statuses = server.get("/status/objects").await?;
             let asked = wanted.namespaces.namespace.as_deref();

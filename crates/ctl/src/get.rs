@@ -22,6 +22,25 @@ pub(crate) struct Wanted<'a> {
     pub(crate) namespaces: &'a Namespaces,
 }
 
+impl<'a> Wanted<'a> {
+    /// The resource, where one is named, and the name behind it, or that of an object of any kind. `usage` is how custom data is
+    /// asked for, which always has a name.
+    pub(crate) async fn resolve(
+        &self,
+        server: &Server,
+        usage: &str,
+    ) -> Result<(Option<Resource>, Option<&'a str>), Error> {
+        let Some(what) = self.what.filter(|what| *what != "all") else { return Ok((None, None)) };
+        let resource = kinds::find(server, what).await?;
+        match (&resource, self.name) {
+            (Some(Resource::Data), None) => Err(Error::Local(format!("custom data is asked for by its kind: {usage}"))),
+            (None, Some(_)) => Err(Error::Local(format!("\"{what}\" is no kind of objects"))),
+            (None, None) => Ok((None, Some(what))),
+            (Some(_), name) => Ok((resource, name)),
+        }
+    }
+}
+
 /// What was found, and where: only a list of all namespaces says so.
 pub(crate) struct Found {
     pub(crate) namespace: Option<String>,
@@ -34,28 +53,19 @@ pub(crate) async fn get(
     output: Output,
     streams: &mut Streams<'_>,
 ) -> Result<bool, Error> {
-    let what = wanted.what.filter(|what| *what != "all");
-    let resource = match what {
-        None => None,
-        Some(what) => kinds::find(server, what).await?,
-    };
-    match (&resource, what, wanted.name) {
-        (Some(Resource::Members), ..) => show(members(server, wanted.name).await?, output, member_table, streams)?,
-        (Some(Resource::DataKinds), ..) => show(data_kinds(server, wanted.name).await?, output, kind_table, streams)?,
-        (Some(Resource::Data), _, None) => {
-            return Err(Error::Local("custom data is asked for by its kind: get customdata KIND [ID]".to_owned()));
-        }
-        (Some(Resource::Data), _, Some(kind)) => {
+    let (resource, name) = wanted.resolve(server, "get customdata KIND [ID]").await?;
+    match (&resource, name) {
+        (Some(Resource::Members), _) => show(members(server, name).await?, output, member_table, streams)?,
+        (Some(Resource::DataKinds), _) => show(data_kinds(server, name).await?, output, kind_table, streams)?,
+        (Some(Resource::Data), Some(kind)) => {
             let items = data(server, kind, wanted.id).await?;
             let field = id_field(server, kind).await?;
             show(items, output, |items| data_table(items, &field), streams)?;
         }
-        (None, Some(what), Some(_)) => return Err(Error::Local(format!("\"{what}\" is no kind of objects"))),
-        (resource, ..) => {
-            let name = if resource.is_none() { what } else { wanted.name };
+        (resource, _) => {
             let found = objects(server, resource.as_ref(), name, wanted.namespaces).await?;
             print(server, &found, name.is_some(), output, streams).await?;
-            if what.is_none() && matches!(output, Output::Default | Output::Table) {
+            if resource.is_none() && name.is_none() && matches!(output, Output::Default | Output::Table) {
                 others(server, streams).await?;
             }
         }

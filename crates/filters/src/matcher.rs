@@ -5,11 +5,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use tidegate_base::{Budget, Holder, Lease};
-use tidegate_pipeline::{Problems, regexp};
+use tidegate_pipeline::{
+    Problems,
+    regexp::{self, Regexp, Text},
+};
 
 /// Most bytes of a compiled expression, and of what matching it keeps.
 const PATTERN_BYTES_MAX: usize = 64 << 10;
@@ -52,7 +54,7 @@ impl StringMatcher {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pattern {
     text: String,
-    compiled: OnceLock<Arc<(Regex, Lease)>>,
+    compiled: OnceLock<Arc<(Regexp, Lease)>>,
 }
 
 impl Pattern {
@@ -73,7 +75,7 @@ impl Pattern {
 
     /// The first group of the first match; `None` where nothing matches or there is no such group.
     pub(crate) fn first_group(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let text = regexp::readable(text);
+        let text = Text::new(text);
         self.compiled.get()?.0.captures(&text)?.get(1).map(|group| group.as_bytes().to_vec())
     }
 
@@ -84,14 +86,11 @@ impl Pattern {
     /// Every match replaced by `to`, in which `$1` and `${1}` are groups of it. Bytes that are no UTF-8 come out as U+FFFD.
     pub(crate) fn replace_all<'a>(&self, text: &'a [u8], to: &[u8]) -> Cow<'a, [u8]> {
         let Some(compiled) = self.compiled.get() else { return Cow::Borrowed(text) };
-        match regexp::readable(text) {
-            Cow::Borrowed(text) => compiled.0.replace_all(text, to),
-            Cow::Owned(text) => Cow::Owned(compiled.0.replace_all(&text, to).into_owned()),
-        }
+        compiled.0.replace_all(Text::new(text), to)
     }
 
     pub(crate) fn fits(&self, text: &[u8]) -> bool {
-        self.compiled.get().is_some_and(|compiled| compiled.0.is_match(&regexp::readable(text)))
+        self.compiled.get().is_some_and(|compiled| compiled.0.is_match(&Text::new(text)))
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{DEFAULT, Problems};
+use crate::{DEFAULT, Problems, spec::metadata};
 
 /// Name of the built-in node that ends a flow.
 pub const END: &str = "END";
@@ -129,7 +129,7 @@ impl Flow {
 
 /// Name of a filter in its spec; empty when it has none.
 pub(crate) fn name_of(filter: &Value) -> &str {
-    filter.get("name").and_then(Value::as_str).unwrap_or_default()
+    metadata(filter, "name")
 }
 
 #[cfg(test)]

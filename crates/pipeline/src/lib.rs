@@ -28,4 +28,4 @@ pub use local::{Local, LocalKey, Locals};
 pub use namespaces::DEFAULT;
 pub use pipeline::{Parts, Pipeline};
 pub use resolver::Resolver;
-pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, is_url_name, schema_of, stored_form};
+pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, field, is_url_name, schema_of, stored_form};

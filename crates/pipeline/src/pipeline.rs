@@ -10,6 +10,7 @@ use crate::{
     flow::{Known, name_of},
     is_url_name,
     resilience::Policies,
+    spec::metadata,
     stats::PoolTraffic,
 };
 
@@ -62,7 +63,7 @@ impl Pipeline {
             problems.require(name != END, format!("{path}.name"), "END is the name of the end of a flow");
             let twice = known.iter().any(|known: &Known<'_>| known.name == name);
             problems.require(!twice, format!("{path}.name"), format!("there is another filter \"{name}\""));
-            let kind = spec.get("kind").and_then(Value::as_str).unwrap_or_default();
+            let kind = metadata(spec, "kind");
             let Some(kind) = registry.find(kind) else {
                 let list: Vec<&str> = registry.iter().map(|kind| kind.name()).collect();
                 problems.add(format!("{path}.kind"), format!("\"{kind}\" is none of {}", list.join(", ")));

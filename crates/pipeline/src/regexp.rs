@@ -1,12 +1,12 @@
 //! Regular expressions in the syntax of RE2, as specs write them.
 //!
 //! The engine is the crate `regex`, which never backtracks either. Where the two languages differ, RE2 is meant: `\d`, `\w`,
-//! `\s` and `\b` know ASCII only, `[`, `&`, `~` and `--` inside a class stand for themselves, and `\Q…\E` quotes. Texts that may be
-//! no UTF-8 go through [`readable`].
+//! `\s` and `\b` know ASCII only, `[`, `&`, `~` and `--` inside a class stand for themselves, and `\Q…\E` quotes. An expression takes
+//! no bytes but those of a [`Text`], so that nothing can be matched against bytes that it would step over.
 
 use std::borrow::Cow;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{CaptureMatches, CaptureNames, Captures, Regex, RegexBuilder};
 
 /// Longest text of an expression.
 const TEXT_MAX: usize = 4 << 10;
@@ -16,7 +16,7 @@ const TEXT_MAX: usize = 4 << 10;
 ///
 /// # Errors
 /// What is wrong with it, to be read behind its field's name.
-pub fn compile(text: &str, bytes_max: usize) -> Result<Regex, String> {
+pub fn compile(text: &str, bytes_max: usize) -> Result<Regexp, String> {
     build(text, false, bytes_max)
 }
 
@@ -24,17 +24,17 @@ pub fn compile(text: &str, bytes_max: usize) -> Result<Regex, String> {
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_any_case(text: &str, bytes_max: usize) -> Result<Regex, String> {
+pub fn compile_any_case(text: &str, bytes_max: usize) -> Result<Regexp, String> {
     build(text, true, bytes_max)
 }
 
-fn build(text: &str, any_case: bool, bytes_max: usize) -> Result<Regex, String> {
+fn build(text: &str, any_case: bool, bytes_max: usize) -> Result<Regexp, String> {
     if text.len() > TEXT_MAX {
         return Err(format!("is longer than {TEXT_MAX} bytes"));
     }
     let mut builder = RegexBuilder::new(&translate(text));
     builder.case_insensitive(any_case).size_limit(bytes_max).dfa_size_limit(bytes_max).nest_limit(50);
-    builder.build().map_err(|error| match error {
+    builder.build().map(Regexp).map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => format!("needs more than {} KiB when compiled", bytes_max >> 10),
         // The last line says what is wrong; those before it draw where.
         other => {
@@ -44,19 +44,67 @@ fn build(text: &str, any_case: bool, bytes_max: usize) -> Result<Regex, String> 
     })
 }
 
-/// The text as RE2 reads it: each byte that is no part of a character is U+FFFD. The engine would let nothing fit such a byte, not
+/// An expression that is compiled. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Regexp(Regex);
+
+impl Regexp {
+    /// As the engine has it: the same for the same expression.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The name of each group, of the whole match first.
+    pub fn capture_names(&self) -> CaptureNames<'_> {
+        self.0.capture_names()
+    }
+
+    pub fn is_match(&self, text: &Text<'_>) -> bool {
+        self.0.is_match(&text.0)
+    }
+
+    /// The groups of the first match.
+    pub fn captures<'t>(&self, text: &'t Text<'_>) -> Option<Captures<'t>> {
+        self.0.captures(&text.0)
+    }
+
+    /// The groups of each match.
+    pub fn captures_iter<'r, 't>(&'r self, text: &'t Text<'_>) -> CaptureMatches<'r, 't> {
+        self.0.captures_iter(&text.0)
+    }
+
+    /// Every match replaced by `to`, in which `$1` and `${1}` are groups of it. Without a match, the text as it is.
+    pub fn replace_all<'t>(&self, text: Text<'t>, to: &[u8]) -> Cow<'t, [u8]> {
+        match text.0 {
+            Cow::Borrowed(text) => self.0.replace_all(text, to),
+            Cow::Owned(text) => Cow::Owned(self.0.replace_all(&text, to).into_owned()),
+        }
+    }
+}
+
+/// A text as RE2 reads it: each byte that is no part of a character is U+FFFD. The engine would let nothing fit such a byte, not
 /// even `.`, and a client could step aside of an expression with one. A copy of at most three times the length where there is such
 /// a byte.
-pub fn readable(text: &[u8]) -> Cow<'_, [u8]> {
-    if std::str::from_utf8(text).is_ok() {
-        return Cow::Borrowed(text);
+#[derive(Debug, Clone)]
+pub struct Text<'a>(Cow<'a, [u8]>);
+
+impl<'a> Text<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        if std::str::from_utf8(bytes).is_ok() {
+            return Self(Cow::Borrowed(bytes));
+        }
+        let mut out = Vec::with_capacity(3 * bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            out.extend_from_slice(chunk.valid().as_bytes());
+            chunk.invalid().iter().for_each(|_| out.extend_from_slice("\u{FFFD}".as_bytes()));
+        }
+        Self(Cow::Owned(out))
     }
-    let mut out = Vec::with_capacity(3 * text.len());
-    for chunk in text.utf8_chunks() {
-        out.extend_from_slice(chunk.valid().as_bytes());
-        chunk.invalid().iter().for_each(|_| out.extend_from_slice("\u{FFFD}".as_bytes()));
+
+    /// What is matched: offsets of matches count in it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
-    Cow::Owned(out)
 }
 
 /// The same expression in the syntax of the engine.
@@ -192,10 +240,10 @@ mod tests {
             ("^(?P<x>a)$", "a", "b"),
         ] {
             let regexp = compile(text, BYTES_MAX).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert!(regexp.is_match(matching.as_bytes()), "{text} fits {matching}");
-            assert!(!regexp.is_match(other.as_bytes()), "{text} does not fit {other}");
+            assert!(regexp.is_match(&Text::new(matching.as_bytes())), "{text} fits {matching}");
+            assert!(!regexp.is_match(&Text::new(other.as_bytes())), "{text} does not fit {other}");
         }
-        assert!(compile_any_case("^A\\.test$", BYTES_MAX).unwrap().is_match(b"a.TEST"));
+        assert!(compile_any_case("^A\\.test$", BYTES_MAX).unwrap().is_match(&Text::new(b"a.TEST")));
     }
 
     #[test]
@@ -208,9 +256,9 @@ mod tests {
             ("^\u{fffd}$", b"\xc3", true),
         ] {
             let regexp = compile(expression, BYTES_MAX).unwrap();
-            assert_eq!(regexp.is_match(&readable(text)), fits, "{expression} {text:?}");
+            assert_eq!(regexp.is_match(&Text::new(text)), fits, "{expression} {text:?}");
         }
-        assert!(matches!(readable("/caf\u{e9}".as_bytes()), Cow::Borrowed(_)));
+        assert!(matches!(Text::new("/caf\u{e9}".as_bytes()).0, Cow::Borrowed(_)));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Admin {
 
     pub(super) async fn put_kind(&self, call: &Call<'_>, new: bool) -> Result<AdminResponse, AdminError> {
         let job = |value: &Value| {
-            let name = value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let name = tidegate_pipeline::field(value, "name").and_then(Value::as_str).unwrap_or_default().to_owned();
             let kind = Kind::new(value).map(|(kind, _)| kind);
             Ok((name, kind.map_err(|error| AdminError::Conflict(error.to_string()))))
         };

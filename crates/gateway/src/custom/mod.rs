@@ -15,6 +15,7 @@ pub(crate) use schema::{Schema, USE_BYTES as SCHEMA_USE_BYTES, Work};
 pub(crate) use store::{CustomError, CustomStore, Found, KINDS, Kind, items_prefix};
 
 use serde_json::Value;
+use tidegate_pipeline::field;
 
 /// Longest id of a record, in bytes.
 const ID_BYTES_MAX: usize = 512;
@@ -23,7 +24,7 @@ const ID_FIELD: &str = "name";
 impl Kind {
     /// Reads and checks a kind.
     pub(crate) fn new(value: &Value) -> Result<(Self, Option<Schema>), CustomError> {
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| field(value, key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (name, id_field) = (text("name"), text("idField"));
         if !tidegate_pipeline::is_url_name(&name) {
             return Err(CustomError::Invalid(
@@ -33,7 +34,7 @@ impl Kind {
         if id_field.len() > ID_BYTES_MAX {
             return Err(CustomError::Invalid(format!("idField: must not be longer than {ID_BYTES_MAX} bytes")));
         }
-        let schema = value.get("jsonSchema").filter(|schema| !schema.is_null());
+        let schema = field(value, "jsonSchema");
         let compiled = schema.map(Schema::new).transpose();
         let compiled = compiled.map_err(|error| CustomError::Invalid(format!("jsonSchema: {error}")))?;
         Ok((Self { name, id_field, json_schema: schema.cloned() }, compiled))

@@ -2,12 +2,11 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_http::message::RequestHead;
 use tidegate_pipeline::Problems;
-use tidegate_pipeline::regexp::readable;
+use tidegate_pipeline::regexp::{Regexp, Text};
 
 use super::address::IpFilter;
 use crate::router::{Conditions, Verdict, compile};
@@ -30,7 +29,7 @@ pub struct ConditionSpec {
 struct Matcher {
     key: String,
     values: Vec<String>,
-    regexp: Option<Regex>,
+    regexp: Option<Regexp>,
 }
 
 /// The conditions on headers, or those on the query, of one path.
@@ -70,7 +69,7 @@ impl Matchers {
     fn fit<'a>(&self, value: impl Fn(&str) -> Option<Cow<'a, [u8]>>) -> bool {
         let in_values = |matcher: &Matcher, value: &[u8]| matcher.values.iter().any(|text| text.as_bytes() == value);
         let by_regexp =
-            |matcher: &Matcher, value: &[u8]| matcher.regexp.as_ref().map(|regexp| regexp.is_match(&readable(value)));
+            |matcher: &Matcher, value: &[u8]| matcher.regexp.as_ref().map(|regexp| regexp.is_match(&Text::new(value)));
         let mut fits = self.list.iter().map(|matcher| {
             let value = value(&matcher.key).unwrap_or_default();
             if self.all {
@@ -92,7 +91,7 @@ pub(crate) fn require_unique(values: &[String], at: &str, problems: &mut Problem
 }
 
 /// The expression, unless it is empty or wrong.
-pub(crate) fn read_regexp(text: &str, field: String, problems: &mut Problems, count: &mut usize) -> Option<Regex> {
+pub(crate) fn read_regexp(text: &str, field: String, problems: &mut Problems, count: &mut usize) -> Option<Regexp> {
     if text.is_empty() {
         return None;
     }

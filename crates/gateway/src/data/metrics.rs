@@ -22,6 +22,8 @@ pub struct Metrics {
     view: Arc<View>,
     /// Names of servers.
     servers: Vec<String>,
+    /// What each of them counted, in the order of [`SERVER_GAUGES`]: summed up over the threads once, at its first gauge.
+    sums: Vec<[f64; SERVER_GAUGES.len()]>,
     /// Pipelines with their names.
     pipelines: Vec<(String, Arc<Pipeline>)>,
     page: Page,
@@ -56,7 +58,16 @@ impl Metrics {
         let pipelines = all.map(|(name, pipeline)| (name.clone(), Arc::clone(pipeline))).collect();
         let page = Page::new(labels);
         let (backends, pools) = (VecDeque::new(), VecDeque::new());
-        Self { view, servers, pipelines, page, step: Step::Gauges { family: 0, server: 0 }, backends, pools }
+        Self {
+            view,
+            servers,
+            sums: Vec::new(),
+            pipelines,
+            page,
+            step: Step::Gauges { family: 0, server: 0 },
+            backends,
+            pools,
+        }
     }
 
     fn gauge(&mut self, family: usize, server: usize) -> Step {
@@ -75,13 +86,16 @@ impl Metrics {
             };
         };
         if let Some(shown) = self.view.servers.get(name) {
+            if family == 0 {
+                let sum = shown.server.counted.sum(clock::now());
+                let of =
+                    |wanted: &str| sum.numbers().find(|(known, _)| *known == wanted).map_or(0.0, |(_, value)| value);
+                self.sums.push(SERVER_GAUGES.map(|(_, number)| of(number)));
+            }
             let labels = [("httpServerName", name.as_str()), ("kind", HTTP_SERVER)];
             let value = match family {
                 0 => f64::from(u8::from(shown.open)),
-                _ => {
-                    let sum = shown.server.counted.sum(clock::now());
-                    sum.numbers().find(|(known, _)| *known == number).map_or(0.0, |(_, value)| value)
-                }
+                _ => self.sums.get(server).map_or(0.0, |sum| sum[family - 1]),
             };
             self.page.series(metric, &labels, value);
         }

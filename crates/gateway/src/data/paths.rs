@@ -1,6 +1,6 @@
 //! The rules of a spec, compiled.
 
-use regex::bytes::Regex;
+use tidegate_pipeline::regexp::Regexp;
 use tidegate_pipeline::{Problems, Report};
 
 use super::{
@@ -178,7 +178,7 @@ fn target(
 }
 
 /// Names of the groups of an expression, or their numbers; 0 is all that it fits.
-fn groups(regexp: Option<&Regex>) -> Vec<String> {
+fn groups(regexp: Option<&Regexp>) -> Vec<String> {
     let names = regexp.into_iter().flat_map(|regexp| regexp.capture_names().enumerate());
     names.map(|(number, name)| name.map_or_else(|| number.to_string(), str::to_owned)).collect()
 }

@@ -1,7 +1,6 @@
 //! What takes the place of a path.
 
-use regex::bytes::Regex;
-use tidegate_pipeline::regexp::readable;
+use tidegate_pipeline::regexp::{Regexp, Text};
 
 use crate::router::{Captures, How, Pattern};
 
@@ -12,7 +11,7 @@ const BYTES_MAX: usize = 32 << 10;
 #[derive(Debug)]
 pub(crate) enum Rewrite {
     /// In place of an exact path, of a prefix, or of each match of the expression, where `$1` and `${name}` are its groups.
-    Ordered { target: String, prefix: usize, regexp: Option<Regex> },
+    Ordered { target: String, prefix: usize, regexp: Option<Regexp> },
     /// Text and placeholders by number.
     Pattern(Vec<Piece>),
 }
@@ -68,10 +67,11 @@ impl Rewrite {
 }
 
 /// Looks at the length after each match: a path of many matches can grow a thousandfold.
-fn replace_all(regexp: &Regex, path: &[u8], target: &str) -> Option<Vec<u8>> {
-    let path = &*readable(path);
+fn replace_all(regexp: &Regexp, path: &[u8], target: &str) -> Option<Vec<u8>> {
+    let text = Text::new(path);
+    let path = text.bytes();
     let (mut out, mut behind) = (Vec::with_capacity(path.len() + target.len()), 0);
-    for groups in regexp.captures_iter(path) {
+    for groups in regexp.captures_iter(&text) {
         let whole = groups.get(0)?;
         out.extend_from_slice(path.get(behind..whole.start())?);
         groups.expand(target.as_bytes(), &mut out);

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use regex::bytes::Regex;
 use tidegate_base::Budget;
 use tidegate_http::{
     h1::{Config, Stats},
     message::Method,
     tls,
 };
+use tidegate_pipeline::regexp::Regexp;
 use tidegate_pipeline::{
     Pipeline,
     stats::{PerThread, Traffic},
@@ -69,7 +69,7 @@ pub(crate) struct Target {
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) set_headers: Box<[(String, Template)]>,
     /// Whose groups the headers refer to.
-    pub(crate) groups: Option<Regex>,
+    pub(crate) groups: Option<Regexp>,
     /// `None`: no limit, and bodies may be as slow as they are.
     pub(crate) body_bytes_max: Option<u64>,
 }

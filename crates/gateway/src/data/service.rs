@@ -238,7 +238,7 @@ fn choose(routes: &Routes, exchange: &Exchange) -> Result<(usize, Option<Change>
 
 /// What the placeholders of the path, or the groups of its expression, stand for.
 fn values(target: &Target, path: &[u8], captures: &Captures) -> Vec<Vec<u8>> {
-    let text = regexp::readable(path);
+    let text = regexp::Text::new(path);
     match target.groups.as_ref().and_then(|regexp| regexp.captures(&text)) {
         Some(groups) => {
             groups.iter().map(|group| group.map(|group| group.as_bytes().to_vec()).unwrap_or_default()).collect()

@@ -1,7 +1,7 @@
 //! Rules and requests out of any bytes.
 
-use regex::bytes::Regex;
 use tidegate_http::message::Method;
+use tidegate_pipeline::regexp::{Regexp, Text};
 
 use super::{
     Found, Host, How, Ordered, Path, Pattern, Rule, Trees, Verdict, compile, compile_host,
@@ -91,7 +91,7 @@ fn ordered(choices: &mut Choices<'_>) {
 }
 
 /// A path of whole segments, and an expression that fits what it fits.
-fn segments(choices: &mut Choices<'_>) -> (Pattern, Regex) {
+fn segments(choices: &mut Choices<'_>) -> (Pattern, Regexp) {
     let (mut text, mut expression) = (String::new(), "(?s-u)^".to_owned());
     for number in 0..1 + choices.below(4) {
         let (part, fits) = match choices.below(6) {
@@ -107,18 +107,18 @@ fn segments(choices: &mut Choices<'_>) -> (Pattern, Regex) {
         text += "/*";
         expression += "/.*";
     }
-    let regex = Regex::new(&format!("{expression}$")).expect("a good expression");
+    let regex = super::compile(&format!("{expression}$")).expect("a good expression");
     (Pattern::parse(&text).expect("a good path"), regex)
 }
 
 fn tree(choices: &mut Choices<'_>) {
-    let all: Vec<(Pattern, Regex)> = (0..1 + choices.below(10)).map(|_| segments(choices)).collect();
-    let path = |(pattern, _): &(Pattern, Regex)| Path { pattern: pattern.clone(), ..Path::default() };
+    let all: Vec<(Pattern, Regexp)> = (0..1 + choices.below(10)).map(|_| segments(choices)).collect();
+    let path = |(pattern, _): &(Pattern, Regexp)| Path { pattern: pattern.clone(), ..Path::default() };
     let router = Trees::new(&[Rule { paths: all.iter().map(path).collect(), ..Rule::default() }]);
     for _ in 0..8 {
         let path: String =
             (0..1 + choices.below(5)).map(|_| format!("/{}", choices.text(&["a", "b", "x"], 2))).collect();
-        let fits = |(_, regex): &(Pattern, Regex)| regex.is_match(path.as_bytes());
+        let fits = |(_, regex): &(Pattern, Regexp)| regex.is_match(&Text::new(path.as_bytes()));
         match router.find(b"h", path.as_bytes(), Method::Get, &mut Given::default()) {
             Found::Route { path: number, how, captures } => {
                 assert!(how == How::Pattern && fits(&all[number]), "{path} took {:?}", all[number]);

@@ -2,8 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use regex::bytes::Regex;
-use tidegate_pipeline::regexp::readable;
+use tidegate_pipeline::regexp::{Regexp, Text};
 
 use super::{Host, radix::Radix};
 
@@ -16,7 +15,7 @@ pub(super) struct Hosts {
     prefixes: Radix<Option<usize>>,
     /// Suffixes, written backwards.
     suffixes: Radix<Option<usize>>,
-    regexps: Vec<(Regex, usize)>,
+    regexps: Vec<(Regexp, usize)>,
 }
 
 impl Hosts {
@@ -51,7 +50,7 @@ impl Hosts {
             see(any);
         }
         for (regexp, number) in &self.regexps {
-            if regexp.is_match(&readable(host)) {
+            if regexp.is_match(&Text::new(host)) {
                 see(*number);
             }
         }

@@ -15,9 +15,8 @@ mod radix;
 mod tests;
 mod tree;
 
-use regex::bytes::Regex;
 use tidegate_http::message::Method;
-use tidegate_pipeline::regexp;
+use tidegate_pipeline::regexp::{self, Regexp};
 
 pub(crate) use ordered::Ordered;
 pub(crate) use path::{decode, encode};
@@ -28,12 +27,12 @@ pub(crate) use tree::Trees;
 const EXPRESSION_BYTES_MAX: usize = 256 << 10;
 
 /// An expression on paths, queries and headers.
-pub(crate) fn compile(text: &str) -> Result<Regex, String> {
+pub(crate) fn compile(text: &str) -> Result<Regexp, String> {
     regexp::compile(text, EXPRESSION_BYTES_MAX)
 }
 
 /// An expression on hosts.
-pub(crate) fn compile_host(text: &str) -> Result<Regex, String> {
+pub(crate) fn compile_host(text: &str) -> Result<Regexp, String> {
     regexp::compile_any_case(text, EXPRESSION_BYTES_MAX)
 }
 
@@ -51,7 +50,7 @@ pub(crate) struct Rule {
 pub(crate) enum Host {
     /// Exact, or with one `*` at the start or the end.
     Text(String),
-    Regexp(Regex),
+    Regexp(Regexp),
 }
 
 /// A path of a rule.
@@ -60,7 +59,7 @@ pub(crate) struct Path {
     /// Of `exact`, `prefix` and `regexp` one is enough; with none every path fits. For [`Ordered`].
     pub(crate) exact: String,
     pub(crate) prefix: String,
-    pub(crate) regexp: Option<Regex>,
+    pub(crate) regexp: Option<Regexp>,
     /// For [`Trees`].
     pub(crate) pattern: Pattern,
     /// Set of [`Method::bit`]; 0 stands for every method.

@@ -1,6 +1,7 @@
 //! What the routers are compared with.
 
 use tidegate_http::message::Method;
+use tidegate_pipeline::regexp::Text;
 
 use super::*;
 
@@ -25,7 +26,7 @@ impl Conditions for Given {
 
 fn fits_host(host: &Host, text: &str) -> bool {
     match host {
-        Host::Regexp(regexp) => regexp.is_match(text.as_bytes()),
+        Host::Regexp(regexp) => regexp.is_match(&Text::new(text.as_bytes())),
         Host::Text(pattern) => match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
             (Some(suffix), _) => text.ends_with(suffix),
             (_, Some(prefix)) => text.starts_with(prefix),
@@ -52,7 +53,7 @@ pub(crate) fn naive(rules: &[Rule], host: &str, path: &str, method: Method, give
                 How::Exact
             } else if !candidate.prefix.is_empty() && path.starts_with(&candidate.prefix) {
                 How::Prefix
-            } else if candidate.regexp.as_ref().is_some_and(|regexp| regexp.is_match(path.as_bytes())) {
+            } else if candidate.regexp.as_ref().is_some_and(|regexp| regexp.is_match(&Text::new(path.as_bytes()))) {
                 How::Regexp
             } else if candidate.exact.is_empty() && candidate.prefix.is_empty() && candidate.regexp.is_none() {
                 How::Prefix

@@ -14,9 +14,8 @@
 
 use std::collections::HashMap;
 
-use regex::bytes::Regex;
 use tidegate_http::message::Method;
-use tidegate_pipeline::regexp::readable;
+use tidegate_pipeline::regexp::{Regexp, Text};
 
 use super::{Captures, Conditions, Found, How, Misses, Rule, hosts::Hosts, radix::Radix};
 
@@ -37,7 +36,7 @@ type Candidates = Vec<Candidate>;
 struct Table {
     exact: HashMap<Box<[u8]>, Candidates>,
     prefixes: Radix<Candidates>,
-    regexps: Vec<(Regex, Candidate)>,
+    regexps: Vec<(Regexp, Candidate)>,
     /// Rules that take certain clients only.
     guards: Vec<u32>,
 }
@@ -92,7 +91,7 @@ impl Ordered {
                 look.at(candidates);
             }
             table.prefixes.walk(path, |candidates| look.at(candidates));
-            let text = readable(path);
+            let text = Text::new(path);
             for (regexp, candidate) in &table.regexps {
                 if !look.better(candidate) {
                     break;

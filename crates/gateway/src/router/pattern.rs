@@ -1,6 +1,6 @@
 //! Paths with placeholders: `/users/{id}`, `/users/{id:[0-9]+}`, `/files/*`.
 
-use regex::bytes::Regex;
+use tidegate_pipeline::regexp::Regexp;
 
 use super::compile;
 
@@ -24,7 +24,7 @@ pub(super) enum Part {
     /// What stands up to the next byte of text, or up to the end of the segment.
     Param,
     /// The same where all of it fits.
-    Regexp(Regex),
+    Regexp(Regexp),
     /// All the rest; may be empty.
     Rest,
 }

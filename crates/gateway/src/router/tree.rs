@@ -14,9 +14,8 @@
 use std::collections::HashMap;
 
 use memchr::memchr;
-use regex::bytes::Regex;
 use tidegate_http::message::Method;
-use tidegate_pipeline::regexp::readable;
+use tidegate_pipeline::regexp::{Regexp, Text};
 
 use super::{
     Captures, Conditions, Found, How, Misses, Rule,
@@ -45,7 +44,7 @@ struct Point {
 
 #[derive(Debug)]
 struct Edge {
-    regexp: Option<Regex>,
+    regexp: Option<Regexp>,
     /// First byte of the text behind it; none at the end of the path.
     stop: Option<u8>,
     tree: Tree,
@@ -187,9 +186,9 @@ impl Tree {
 }
 
 impl Point {
-    fn edge(&mut self, regexp: Option<&Regex>, stop: Option<u8>) -> &mut Tree {
+    fn edge(&mut self, regexp: Option<&Regexp>, stop: Option<u8>) -> &mut Tree {
         let same =
-            |edge: &Edge| edge.stop == stop && edge.regexp.as_ref().map(Regex::as_str) == regexp.map(Regex::as_str);
+            |edge: &Edge| edge.stop == stop && edge.regexp.as_ref().map(Regexp::as_str) == regexp.map(Regexp::as_str);
         let at = self.edges.iter().position(same).unwrap_or_else(|| {
             let behind = if regexp.is_some() {
                 self.edges.iter().take_while(|edge| edge.regexp.is_some()).count()
@@ -214,6 +213,6 @@ impl Edge {
             Some(stop) => memchr(stop, &text[..segment])?,
         };
         let value = &text[..length];
-        (length > 0 && self.regexp.as_ref().is_none_or(|regexp| regexp.is_match(&readable(value)))).then_some(length)
+        (length > 0 && self.regexp.as_ref().is_none_or(|regexp| regexp.is_match(&Text::new(value)))).then_some(length)
     }
 }

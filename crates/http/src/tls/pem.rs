@@ -3,6 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -137,30 +142,10 @@ pub fn text(given: &str) -> Result<Vec<u8>, PemError> {
     base64(&joined).filter(|pem| !pem.is_empty()).ok_or(PemError::NoText)
 }
 
-/// Standard alphabet, with padding.
+/// Standard alphabet, with padding. As Go's decoder does, it passes over what the last digit has beyond the last byte.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let (mut out, mut bits, mut count) = (Vec::with_capacity(text.len() / 4 * 3), 0u32, 0);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(out)
+    const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    GeneralPurpose::new(&STANDARD, CONFIG).decode(text).ok()
 }
 
 #[cfg(test)]
@@ -177,6 +162,10 @@ mod tests {
             ("YQ=", None),
             ("Y===", None),
             ("Y Q=", None),
+            ("YR==", Some("a")),
+            ("YQ", None),
+            ("YQ==YQ==", None),
+            ("YQ==\n", None),
         ] {
             assert_eq!(base64(text).as_deref(), expected.map(str::as_bytes), "{text}");
         }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{BreakerConfig, BreakerSettings, Retry, RetryConfig};
-use crate::{METADATA, Problems, Report, decode, flow::name_of, is_url_name};
+use crate::{METADATA, Problems, Report, decode, flow::name_of, is_url_name, spec::metadata};
 
 const CIRCUIT_BREAKER: &str = "CircuitBreaker";
 const RETRY: &str = "Retry";
@@ -32,7 +32,7 @@ impl Policies {
             report.problems.require(good, format!("{path}.name"), message);
             let twice = policies.0.iter().any(|(known, _)| known == name);
             report.problems.require(!twice, format!("{path}.name"), format!("there is another policy \"{name}\""));
-            let policy = match spec.get("kind").and_then(Value::as_str).unwrap_or_default() {
+            let policy = match metadata(spec, "kind") {
                 CIRCUIT_BREAKER => decode::<BreakerConfig>(spec, &path, METADATA, report).and_then(|config| {
                     let settings = config.check(&path, &mut report.problems)?;
                     if !settings.can_open() {

@@ -15,11 +15,14 @@ use sha1::{Digest, Sha1};
 
 use super::md5;
 
+const BCRYPT_BYTES: usize = 60;
+const COST_MIN: u32 = 4;
 /// Largest cost of bcrypt: 4 s of one core.
 const COST_MAX: u32 = 16;
 /// Most rounds of SHA, a second of one core, and those where none are told.
 const ROUNDS_MAX: usize = 1_000_000;
 const ROUNDS: usize = 5000;
+const ROUNDS_MIN: usize = 1000;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Hash {
@@ -49,6 +52,32 @@ pub(super) enum Hash {
     Never,
 }
 
+/// Which work a check is: hashes of one cost take as long as each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cost {
+    Bcrypt(u32),
+    Md5,
+    Sha256(usize),
+    Sha512(usize),
+    Sha1,
+    Plain,
+}
+
+impl Cost {
+    /// A hash of this cost for names that nobody has. What it says must not count: that of `Plain` fits a password.
+    pub(super) fn stand_in(self) -> Hash {
+        let (salt, told) = ("........".to_owned(), ".".to_owned());
+        match self {
+            Cost::Bcrypt(cost) => Hash::Bcrypt(format!("$2y${cost:02}${}", ".".repeat(53))),
+            Cost::Md5 => Hash::Md5 { magic: "$apr1$", salt, told },
+            Cost::Sha256(rounds) => Hash::Sha256 { rounds, salt, told },
+            Cost::Sha512(rounds) => Hash::Sha512 { rounds, salt, told },
+            Cost::Sha1 => Hash::Sha1 { digest: vec![0; 20], salt: vec![0; 4] },
+            Cost::Plain => Hash::Plain("........".to_owned()),
+        }
+    }
+}
+
 impl Hash {
     pub(super) fn read(text: &str) -> Self {
         Self::known(text).unwrap_or(Hash::Never)
@@ -57,7 +86,10 @@ impl Hash {
     fn known(text: &str) -> Option<Self> {
         if ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|start| text.starts_with(start)) {
             let cost: u32 = text.get(4..6)?.parse().ok()?;
-            return (cost <= COST_MAX).then(|| Hash::Bcrypt(text.to_owned()));
+            // One that cannot be checked to its end would be told from others by its time.
+            let digits = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte));
+            let whole = text.len() == BCRYPT_BYTES && text.get(6..7) == Some("$") && text.get(7..).is_some_and(digits);
+            return (whole && (COST_MIN..=COST_MAX).contains(&cost)).then(|| Hash::Bcrypt(text.to_owned()));
         }
         for magic in ["$apr1$", "$1$"] {
             if let Some(rest) = text.strip_prefix(magic) {
@@ -85,16 +117,17 @@ impl Hash {
         (!is_foreign(text)).then(|| Hash::Plain(text.to_owned()))
     }
 
-    /// One as costly to check that fits nobody, for names that nobody has. `None` for what is checked at once.
-    pub(super) fn stand_in(&self) -> Option<Self> {
-        let (salt, told) = ("........".to_owned(), ".".to_owned());
-        match self {
-            Hash::Bcrypt(text) => text.get(..7).map(|start| Hash::Bcrypt(format!("{start}{}", ".".repeat(53)))),
-            Hash::Md5 { magic, .. } => Some(Hash::Md5 { magic, salt, told }),
-            Hash::Sha256 { rounds, .. } => Some(Hash::Sha256 { rounds: *rounds, salt, told }),
-            Hash::Sha512 { rounds, .. } => Some(Hash::Sha512 { rounds: *rounds, salt, told }),
-            Hash::Sha1 { .. } | Hash::Plain(_) | Hash::Never => None,
-        }
+    /// What checking a password takes; `None` where nothing ever fits.
+    pub(super) fn cost(&self) -> Option<Cost> {
+        Some(match self {
+            Hash::Bcrypt(text) => Cost::Bcrypt(text.get(4..6)?.parse().ok()?),
+            Hash::Md5 { .. } => Cost::Md5,
+            Hash::Sha256 { rounds, .. } => Cost::Sha256(*rounds),
+            Hash::Sha512 { rounds, .. } => Cost::Sha512(*rounds),
+            Hash::Sha1 { .. } => Cost::Sha1,
+            Hash::Plain(_) => Cost::Plain,
+            Hash::Never => return None,
+        })
     }
 
     /// Whether checking it takes so long that no I/O thread may do it.
@@ -138,7 +171,7 @@ fn sha_parts(text: &str) -> Option<(usize, String, String)> {
     let (rounds, rest) = match text.strip_prefix("rounds=") {
         Some(rest) => {
             let (rounds, rest) = rest.split_once('$')?;
-            (rounds.parse().ok().filter(|rounds| *rounds <= ROUNDS_MAX)?, rest)
+            (rounds.parse().ok().filter(|rounds| (ROUNDS_MIN..=ROUNDS_MAX).contains(rounds))?, rest)
         }
         None => (ROUNDS, text),
     };
@@ -184,6 +217,9 @@ mod tests {
     fn what_is_malformed_or_too_costly_fits_nothing() {
         for text in [
             "$2y$17$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            "$2y$05$short",
+            "$2y$03$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            "$5$rounds=1$saltstring$x",
             "$2y$xx",
             "$2y$",
             "$apr1$r31.....",
@@ -205,33 +241,30 @@ mod tests {
             "rqXexS6ZhobKA",
         ] {
             assert!(!Hash::read(text).fits(text.as_bytes()), "{text}");
-            assert_eq!(Hash::read(text).stand_in(), None);
+            assert_eq!(Hash::read(text).cost(), None);
             assert_eq!(Hash::read(text), Hash::Never, "{text}");
-        }
-        for text in ["$2y$05$short", "$5$rounds=1$saltstring$x", "$5$$"] {
-            let hash = Hash::read(text);
-            assert!(hash.is_slow() && !hash.fits(b"") && !hash.fits(b"x"), "{text}");
         }
     }
 
     #[test]
-    fn a_stand_in_is_as_costly_and_fits_nobody() {
-        for (text, wanted) in [
-            ("$2y$05$short", "$2y$05$....................................................."),
-            ("$1$salt$x", "$1$........$."),
-            ("$5$rounds=2000$salt$x", "$5$rounds=2000$........$."),
-            ("$6$salt$x", "$6$........$."),
+    fn a_stand_in_costs_what_it_stands_for() {
+        for text in [
+            "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            "$1$salt$x",
+            "$5$rounds=2000$salt$x",
+            "$6$salt$x",
+            "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+            "plain",
         ] {
-            let stand_in = Hash::read(text).stand_in().unwrap();
-            assert_eq!(stand_in, Hash::read(wanted), "{text}");
+            let hash = Hash::read(text);
+            let cost = hash.cost().unwrap();
+            let stand_in = cost.stand_in();
+            assert_eq!((stand_in.cost(), stand_in.is_slow()), (Some(cost), hash.is_slow()), "{text}");
             assert!(!stand_in.fits(b"") && !stand_in.fits(b"x"));
             // The hash is really made: text of that form is parsed to its end.
             if let Hash::Bcrypt(text) = &stand_in {
                 assert_eq!(bcrypt::verify(b"x", text).ok(), Some(false));
             }
-        }
-        for text in ["plain", "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="] {
-            assert_eq!(Hash::read(text).stand_in(), None);
         }
     }
 }

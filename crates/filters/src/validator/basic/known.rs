@@ -35,6 +35,12 @@ impl Known {
         mac.chain_update(password).finalize().into_bytes().into()
     }
 
+    /// A number that the name and `of` decide, and that nobody outside can know.
+    pub(super) fn draw(&self, name: &str, of: &str) -> u32 {
+        let [a, b, c, d, ..] = self.digest(name, of, b"");
+        u32::from_le_bytes([a, b, c, d])
+    }
+
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.kept.contains(digest)
     }

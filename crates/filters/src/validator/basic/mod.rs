@@ -22,7 +22,7 @@ use tidegate_pipeline::{Deps, Extent, Following, Problems};
 
 use checker::PASSWORD_BYTES_MAX;
 use file::UserFile;
-use hash::Hash;
+use hash::{Cost, Hash};
 use known::{KNOWN_BYTES, Known};
 use records::Records;
 use users::{Stored, Users};
@@ -118,39 +118,39 @@ impl Basic {
     /// Whether the request names a user and the password that goes with the name.
     pub(super) async fn check(&self, head: &RequestHead) -> Checked {
         let Some((name, password)) = credentials(head) else { return Checked::Refused };
-        let (stored, stranger) = self.find(&name);
-        let Some(stored) = stored.filter(|stored| stored.hash != Hash::Never) else {
-            // The time must not tell which names there are.
-            let checked = match stranger {
-                Some(stranger) => checker::check(stranger, password).await,
-                None => Some(false),
-            };
-            return if checked.is_some() { Checked::Refused } else { Checked::Busy };
-        };
-        if !stored.hash.is_slow() {
-            return if stored.hash.fits(&password) { Checked::Good(name) } else { Checked::Refused };
-        }
-        let digest = self.known().digest(&name, &stored.text, &password);
-        if self.known().has(&digest) {
-            return Checked::Good(name);
-        }
-        match checker::check(stored, password).await {
-            Some(true) => {
-                self.known().keep(digest);
-                Checked::Good(name)
+        let (stored, exists) = self.find(&name);
+        // From here on both are treated alike: one hash is made, or looked for among the known.
+        let good = if stored.hash.is_slow() {
+            let digest = self.known().digest(&name, &stored.text, &password);
+            if self.known().has(&digest) {
+                return Checked::Good(name);
             }
-            Some(false) => Checked::Refused,
-            None => Checked::Busy,
-        }
+            let Some(fits) = checker::check(stored, password).await else { return Checked::Busy };
+            if fits && exists {
+                self.known().keep(digest);
+            }
+            fits
+        } else {
+            stored.hash.fits(&password)
+        };
+        if good && exists { Checked::Good(name) } else { Checked::Refused }
     }
 
-    /// The user's password, and what is checked where there is no such user.
-    fn find(&self, name: &str) -> (Option<Arc<Stored>>, Option<Arc<Stored>>) {
-        let find = |users: &Users| (users.find(name), users.stranger());
+    /// The user's password, and whether there is such a user; else one that costs what another user's does. The time must not tell
+    /// which names there are.
+    fn find(&self, name: &str) -> (Arc<Stored>, bool) {
+        let find = |users: &Users| {
+            if let Some(stored) = users.find(name).filter(|stored| stored.hash != Hash::Never) {
+                return (stored, true);
+            }
+            let drawn = users.stranger(|cost| self.known().draw(name, &format!("{cost:?}")));
+            let hash = drawn.unwrap_or(Cost::Plain).stand_in();
+            (Arc::new(Stored { text: String::new(), hash }), false)
+        };
         match &self.users {
             Source::File(file) => file.with_users(find),
             Source::Records(records, _) => records.with_users(find),
-            Source::Nobody => (None, None),
+            Source::Nobody => (Arc::new(Stored { text: String::new(), hash: Cost::Plain.stand_in() }), false),
         }
     }
 

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tidegate_base::{Budget, Holder, Lease};
 
-use super::hash::Hash;
+use super::hash::{Cost, Hash};
 
 /// Most bytes of all names and hashes of one filter.
 pub(super) const USERS_BYTES_MAX: u64 = 4 << 20;
-/// What one user takes beside its texts, in both maps.
-const USER_BYTES: u64 = 320;
+/// What one user takes beside its texts, in all maps.
+const USER_BYTES: u64 = 384;
 
 /// A password as it is kept.
 #[derive(Debug)]
@@ -28,14 +28,15 @@ pub(super) struct Users {
     puts: u64,
     /// Bytes of all names and hashes.
     texts: u64,
-    /// Checked for names that nobody has: as costly as the slow hash that came last. None while there is no such hash.
-    stranger: Option<Arc<Stored>>,
+    /// How many records have a hash of each cost.
+    costs: BTreeMap<Cost, u32>,
     lease: Lease,
 }
 
 struct Record {
     name: String,
     put: u64,
+    cost: Option<Cost>,
     /// Its part of the sums.
     texts: u64,
     leased: u64,
@@ -44,7 +45,7 @@ struct Record {
 impl Users {
     pub(super) fn new(budget: &Budget) -> Self {
         let lease = budget.empty(Holder::Gateway);
-        Self { records: BTreeMap::new(), names: BTreeMap::new(), puts: 0, texts: 0, stranger: None, lease }
+        Self { records: BTreeMap::new(), names: BTreeMap::new(), puts: 0, texts: 0, costs: BTreeMap::new(), lease }
     }
 
     /// `false`: there is no room for it, and what the record said before still counts.
@@ -61,11 +62,12 @@ impl Users {
         self.puts += 1;
         self.texts += texts;
         let stored = Arc::new(Stored { text: password.to_owned(), hash: Hash::read(password) });
-        if let Some(hash) = stored.hash.stand_in() {
-            self.stranger = Some(Arc::new(Stored { text: String::new(), hash }));
+        let cost = stored.hash.cost();
+        if let Some(cost) = cost {
+            *self.costs.entry(cost).or_default() += 1;
         }
         self.names.entry(name.to_owned()).or_default().push((self.puts, stored));
-        self.records.insert(record.to_owned(), Record { name: name.to_owned(), put: self.puts, texts, leased });
+        self.records.insert(record.to_owned(), Record { name: name.to_owned(), put: self.puts, cost, texts, leased });
         let left = self.lease.bytes() - old_leased.saturating_sub(leased);
         self.lease.shrink_to(left);
         true
@@ -85,6 +87,14 @@ impl Users {
                 self.names.remove(&old.name);
             }
         }
+        if let Some(cost) = old.cost
+            && let Some(count) = self.costs.get_mut(&cost)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.costs.remove(&cost);
+            }
+        }
         self.texts -= old.texts;
         old.leased
     }
@@ -93,9 +103,16 @@ impl Users {
         self.names.get(name)?.last().map(|(_, stored)| Arc::clone(stored))
     }
 
-    /// What is checked in the place of a password that nobody has, so that the time tells no names.
-    pub(super) fn stranger(&self) -> Option<Arc<Stored>> {
-        self.stranger.clone()
+    /// What a check takes for a name that nobody has: that of a user whom `draw`, a number for each cost, decides. A cost that k of n
+    /// users have comes to k of n such names, and to the same ones again while the users stay (weighted rendezvous hashing): one user
+    /// more changes it for few. `None` while nobody can come in.
+    pub(super) fn stranger(&self, draw: impl Fn(Cost) -> u32) -> Option<Cost> {
+        let score = |(cost, count): (&Cost, &u32)| {
+            // Between 0 and 1, neither of them.
+            let part = (f64::from(draw(*cost)) + 0.5) / (f64::from(u32::MAX) + 1.0);
+            (f64::from(*count) / -part.ln(), *cost)
+        };
+        self.costs.iter().map(score).max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, cost)| cost)
     }
 
     /// How many passwords can never fit.
@@ -149,16 +166,36 @@ mod tests {
         assert_eq!(budget.used(Holder::Gateway), 0);
     }
 
+    /// Of each cost there are as many strangers as users, so that what a check takes tells nothing of a name.
     #[test]
-    fn a_stranger_costs_what_users_cost() {
+    fn strangers_cost_what_users_cost() {
+        let known = super::super::known::Known::new().unwrap();
         let mut users = Users::new(&budget());
-        users.put("a", "ann", "plain");
-        assert!(users.stranger().is_none());
-        users.put("b", "bob", "$6$rounds=2000$salt$x");
-        users.put("c", "eve", "!");
-        let stranger = users.stranger().unwrap();
-        assert_eq!(stranger.hash, Hash::read("$6$rounds=2000$........$."));
-        assert_eq!(users.locked(), 1);
+        assert_eq!(users.stranger(|_| 1), None);
+        users.put("locked", "locked", "!");
+        assert_eq!((users.stranger(|_| 1), users.locked()), (None, 1));
+        for number in 0..8 {
+            let text = ["plain", "$6$rounds=2000$salt$x", "$6$rounds=2000$salt$y", "$1$salt$x"][number % 4];
+            users.put(&number.to_string(), &format!("user{number}"), text);
+        }
+        let strangers = |users: &Users| -> Vec<Option<Cost>> {
+            let draw = |name: &str| users.stranger(|cost| known.draw(name, &format!("{cost:?}")));
+            (0..4000).map(|number| draw(&format!("stranger{number}"))).collect()
+        };
+        let before = strangers(&users);
+        assert_eq!(strangers(&users), before, "the same again");
+        for (cost, expected) in [(Cost::Plain, 1000), (Cost::Sha512(2000), 2000), (Cost::Md5, 1000)] {
+            let found = before.iter().filter(|drawn| **drawn == Some(cost)).count();
+            // 9 standard deviations: the key is random.
+            assert!(expected - 280 < found && found < expected + 280, "{cost:?}: {found} instead of {expected}");
+        }
+        users.put("more", "more", "plain");
+        let changed = strangers(&users).iter().zip(&before).filter(|(one, other)| one != other).count();
+        assert!(changed < 700, "{changed} of 4000");
+        for record in ["0", "4", "more"] {
+            users.remove(record);
+        }
+        assert!(!strangers(&users).contains(&Some(Cost::Plain)), "nobody has it any more");
     }
 
     #[test]

@@ -30,7 +30,7 @@ async fn kinds_are_made_changed_and_removed() {
     world.check("POST", KINDS, "idField: x", 400, "name: must be").await;
     world.check("POST", KINDS, "name: a/b", 400, "name: must be").await;
     world.check("POST", KINDS, "name: x\njsonSchema: {type: 3}", 400, "jsonSchema: ").await;
-    world.check("PUT", KINDS, "name: plain\nidField: key", 200, "").await;
+    world.check("PUT", KINDS, "Name: plain\nIDFIELD: key", 200, "").await;
     let told = world.check("GET", "/apis/v2/customdatakinds/plain", "", 200, "").await;
     assert_eq!(told.body, "{\"name\":\"plain\",\"idField\":\"key\",\"len\":0}");
     world.check("GET", "/apis/v2/customdatakinds/none", "", 500, "none does not exist").await;

@@ -65,6 +65,25 @@ fn scripted(answers: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) 
 }
 
 #[test]
+fn keys_of_filters_and_policies_match_in_any_case() {
+    let (address, asked) = scripted(&["500 No\r\n", "200 OK\r\n"]);
+    let retry = json!({"Name": "again", "KIND": "Retry", "MaxAttempts": 2, "waitduration": "1ms"});
+    let proxy = json!({
+        "NAME": "proxy", "Kind": "Proxy", "kInD": null,
+        "Pools": [{"Servers": [{"URL": format!("http://{address}")}], "retrypolicy": "again"}],
+    });
+    // An exact key wins, whatever stands beside it.
+    let exact = json!({"KIND": "Proxy", "kind": "ResponseAdaptor", "Kind": "Mock", "name": "exact", "Name": "other"});
+    let mut gateway = Gateway::new();
+    let flow = json!([{"Filter": "proxy"}, {"FILTER": "exact"}]);
+    gateway.set("p", "Pipeline", json!({"Filters": [proxy, exact], "FLOW": flow, "Resilience": [retry]}));
+    let server = json!({"port": 0, "address": "127.0.0.1", "Rules": [{"PATHS": [{"Backend": "p"}]}]});
+    gateway.set("s", "HTTPServer", server);
+    gateway.apply_all();
+    assert_eq!((gateway.status("/"), asked.load(Ordering::SeqCst)), (200, 2));
+}
+
+#[test]
 fn a_canary_takes_what_fits_its_filter() {
     let filter = json!({"headers": {"X-Canary": {"regex": "^(on|yes)$"}}});
     let pools = json!([{"servers": [server(named("canary"))], "filter": filter}, {"servers": [server(named("main"))]}]);
