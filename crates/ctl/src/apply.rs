@@ -124,7 +124,9 @@ pub(crate) fn batch(spec: &Value) -> Value {
 
 fn without_kind(spec: &Value) -> Value {
     let mut spec = spec.clone();
-    spec.as_object_mut().map(|map| map.retain(|key, _| !key.eq_ignore_ascii_case("kind")));
+    if let Some(map) = spec.as_object_mut() {
+        map.retain(|key, _| !key.eq_ignore_ascii_case("kind"));
+    }
     spec
 }
 
