@@ -10,8 +10,8 @@
 //!                                                      eventfd says that something has come
 //! ```
 //! - **Reading.** A socket that waits holds no memory: the kernel takes one of the thread's [`BUFFERS`] buffers of 4 KiB when bytes
-//!   have come. They are copied out when the task reads. When no buffer is free, and for bodies that fill one, the plain system
-//!   call is used, straight into the reader's memory.
+//!   have come. They are copied out when the task reads; who does not read keeps one buffer. When all are kept, and for bodies
+//!   that fill one, the plain system call is used, straight into the reader's memory.
 //! - **Sending.** Up to 4 KiB are copied and count as written, as they would in the kernel's own buffer; the next write waits until
 //!   they have left. More goes by the plain system call. What a dropped socket has not sent is tried for 2 s.
 //! - **Memory** (bytes): [`RING_BYTES`] a thread, leased by who installs the ring; 4 KiB a socket while something is being sent,
