@@ -4,11 +4,7 @@ use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc};
 
 use tidegate_base::Lease;
 
-use crate::{
-    Socket,
-    driver::drive,
-    ring::{Ring, build},
-};
+use crate::{Socket, driver::drive, ring::Ring};
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
@@ -23,14 +19,6 @@ impl Drop for Installed {
         self.0.installed.set(false);
         self.0.wake_driver();
     }
-}
-
-/// Whether the kernel lets this process have a ring.
-///
-/// # Errors
-/// What it says if not.
-pub fn probe() -> io::Result<()> {
-    build().map(drop)
 }
 
 /// Gives this thread a ring, for which `lease` pays [`RING_BYTES`](crate::RING_BYTES). To be called inside of a
