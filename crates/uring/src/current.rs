@@ -1,10 +1,14 @@
 //! The ring of a thread.
 
-use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc};
+use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc, thread};
 
 use tidegate_base::Lease;
 
-use crate::{Socket, driver::drive, ring::Ring};
+use crate::{
+    Socket,
+    driver::drive,
+    ring::{Ring, build},
+};
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
@@ -19,6 +23,16 @@ impl Drop for Installed {
         self.0.installed.set(false);
         self.0.wake_driver();
     }
+}
+
+/// Whether the kernel lets this process have a ring.
+///
+/// # Errors
+/// What it says if not.
+pub fn probe() -> io::Result<()> {
+    // A thread of its own: the end of a ring interrupts the next call that its thread waits in.
+    let asked = thread::Builder::new().name("probe".to_owned()).spawn(|| build().map(drop))?;
+    asked.join().unwrap_or_else(|_| Err(io::Error::other("the thread that asks has failed")))
 }
 
 /// Gives this thread a ring, for which `lease` pays [`RING_BYTES`](crate::RING_BYTES). To be called inside of a

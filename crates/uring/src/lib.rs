@@ -29,6 +29,6 @@ mod socket;
 mod state;
 
 pub use buffers::BUFFERS;
-pub use current::{Installed, adopt, install, is_installed};
+pub use current::{Installed, adopt, install, is_installed, probe};
 pub use ring::RING_BYTES;
 pub use socket::Socket;

@@ -59,16 +59,21 @@ pub(crate) struct Ring {
     lease: ManuallyDrop<Lease>,
 }
 
+/// A ring without anything.
+pub(crate) fn build() -> io::Result<IoUring> {
+    IoUring::builder()
+        .dontfork()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(ANSWERS)
+        .build(ENTRIES)
+}
+
 impl Ring {
     pub(crate) fn new(lease: Lease) -> io::Result<Self> {
-        let uring = IoUring::builder()
-            .dontfork()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_cqsize(ANSWERS)
-            .build(ENTRIES)?;
+        let uring = build()?;
         let events = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         uring.submitter().register_eventfd(events.as_raw_fd())?;
         let buffers = Buffers::register(&uring)?;

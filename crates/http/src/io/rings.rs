@@ -1,7 +1,7 @@
 //! System calls in batches, on threads that serve many connections.
 
 use tidegate_base::{Budget, Holder};
-use tidegate_uring::{RING_BYTES, install};
+use tidegate_uring::{RING_BYTES, install, probe};
 use tokio::sync::watch;
 
 use super::{Handle, SpawnError};
@@ -21,6 +21,10 @@ impl Rings {
     /// When a thread takes no task.
     pub fn install(threads: &Handle, budget: &Budget, holder: Holder) -> Result<Self, SpawnError> {
         let (installed, gone) = watch::channel(());
+        if let Err(error) = probe() {
+            tracing::info!(%error, "no io_uring: a system call goes for each read and write");
+            return Ok(Self { _installed: installed });
+        }
         for thread in 0..threads.count() {
             let Some(lease) = budget.try_lease(holder, RING_BYTES) else {
                 tracing::warn!(thread, "no memory is free for a ring: a system call goes for each read and write");
@@ -31,7 +35,7 @@ impl Rings {
                 let ring = match install(lease) {
                     Ok(ring) => ring,
                     Err(error) => {
-                        return tracing::info!(thread, %error, "no io_uring: a system call goes for each read and write");
+                        return tracing::warn!(thread, %error, "no ring: a system call goes for each read and write");
                     }
                 };
                 tracing::debug!(thread, "reads and writes go to the kernel in batches, by io_uring");
