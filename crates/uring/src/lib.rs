@@ -14,6 +14,7 @@
 //!   that fill one, the plain system call is used, straight into the reader's memory.
 //! - **Sending.** Up to 4 KiB are copied and count as written, as they would in the kernel's own buffer; the next write waits until
 //!   they have left. More goes by the plain system call. What a dropped socket has not sent is tried for 2 s.
+//! - **Passing on.** Large bodies may go from socket to pipe and from pipe to socket, and are copied nowhere.
 //! - **Memory** (bytes): [`RING_BYTES`] a thread, leased by who installs the ring; 4 KiB a socket while something is being sent,
 //!   to be leased by who writes.
 //!
@@ -26,6 +27,7 @@ mod current;
 mod driver;
 mod ring;
 mod socket;
+mod splice;
 mod state;
 
 pub use buffers::BUFFERS;

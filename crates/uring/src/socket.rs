@@ -36,7 +36,7 @@ const POLLOUT: u32 = 4;
 /// A socket, polled by one task. Dropped, it closes when what was written has left, at the latest after two seconds.
 pub struct Socket {
     ring: Rc<Ring>,
-    state: Rc<State>,
+    pub(crate) state: Rc<State>,
 }
 
 impl Socket {
@@ -70,6 +70,11 @@ impl Socket {
             coop.made_progress();
         }
         read
+    }
+
+    /// Whether the last read has taken all that one buffer holds, so that more is likely to be there.
+    pub fn has_more(&self) -> bool {
+        matches!(self.state.input.get(), Input::Guessed)
     }
 
     fn read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
@@ -122,12 +127,15 @@ impl Socket {
     }
 
     fn receive(&self) -> io::Result<()> {
+        if self.state.nonblocking.get() {
+            return self.watch();
+        }
         let entry = opcode::Recv::new(self.state.target(), std::ptr::null_mut(), 0).buf_group(GROUP).ioprio(POLL_FIRST);
         self.state.input.set(Input::Receiving);
         self.expect(Kind::Receive, entry.build().flags(squeue::Flags::BUFFER_SELECT))
     }
 
-    fn watch(&self) -> io::Result<()> {
+    pub(crate) fn watch(&self) -> io::Result<()> {
         self.state.input.set(Input::Watching);
         self.expect(Kind::Readable, opcode::PollAdd::new(self.state.target(), POLLIN).build())
     }
@@ -149,7 +157,7 @@ impl Socket {
     fn write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         ready!(self.poll_idle(cx))?;
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        if total > SEND_MAX {
+        if total > SEND_MAX || self.state.nonblocking.get() {
             return self.write_now(cx, parts);
         }
         let mut bytes = Vec::with_capacity(total);
@@ -167,26 +175,28 @@ impl Socket {
 
     fn write_now(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            let sent = SockRef::from(&self.state.fd).send_vectored_with_flags(parts, MSG_NOSIGNAL | MSG_DONTWAIT);
-            match sent {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.state.output.replace(Output::Full);
-                    let entry = opcode::PollAdd::new(self.state.target(), POLLOUT).build();
-                    if let Err(error) = self.ring.start(&self.state, Kind::Writable, entry) {
-                        self.state.output.replace(Output::Idle);
-                        return Poll::Ready(Err(error));
-                    }
-                    self.state.writer.set(cx);
-                    return Poll::Pending;
-                }
+            match SockRef::from(&self.state.fd).send_vectored_with_flags(parts, MSG_NOSIGNAL | MSG_DONTWAIT) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.wait_for_room(cx),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 done => return Poll::Ready(done),
             }
         }
     }
 
+    /// Pending, until the socket takes more.
+    pub(crate) fn wait_for_room<T>(&self, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        self.state.output.replace(Output::Full);
+        let entry = opcode::PollAdd::new(self.state.target(), POLLOUT).build();
+        if let Err(error) = self.ring.start(&self.state, Kind::Writable, entry) {
+            self.state.output.replace(Output::Idle);
+            return Poll::Ready(Err(error));
+        }
+        self.state.writer.set(cx);
+        Poll::Pending
+    }
+
     /// Ready when no entry stands in the way of a write.
-    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match *self.state.output.borrow() {
             Output::Idle => Poll::Ready(Ok(())),
             Output::Failed(error) => Poll::Ready(Err(io::Error::from_raw_os_error(error))),

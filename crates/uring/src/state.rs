@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) flying: Cell<u8>,
     /// The socket was dropped.
     pub(crate) dropped: Cell<bool>,
+    /// The system says that it would have to wait instead of doing so. Then an entry does not wait for bytes either.
+    pub(crate) nonblocking: Cell<bool>,
     pub(crate) input: Cell<Input>,
     pub(crate) reader: Waiting,
     pub(crate) output: RefCell<Output>,
@@ -98,6 +100,7 @@ impl State {
             key: Cell::new(0),
             flying: Cell::new(0),
             dropped: Cell::new(false),
+            nonblocking: Cell::new(false),
             input: Cell::new(Input::Unknown),
             reader: Waiting::default(),
             output: RefCell::new(Output::Idle),

@@ -357,3 +357,86 @@ fn a_thread_may_end_with_everything_in_flight() {
         assert!(ends.is_ok(), "no socket stays open");
     }
 }
+
+#[test]
+fn bytes_go_through_a_pipe_and_sockets_wait_as_before_afterwards() {
+    run(|| async {
+        let (mut source, mut from) = pair().await;
+        let (mut sink, mut to) = pair().await;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        for bytes in [1, 70_000, 5_000_000] {
+            let sent = pattern(bytes);
+            let copy = sent.clone();
+            let feed = spawn_local(async move {
+                from.write_all(&copy).await.unwrap();
+                from
+            });
+            let copy = sent.clone();
+            let drain = spawn_local(async move {
+                let mut seen = vec![0; copy.len()];
+                // The socket fills up first.
+                sleep(Duration::from_millis(20)).await;
+                to.read_exact(&mut seen).await.unwrap();
+                assert!(seen == copy);
+                to
+            });
+            let mut left = bytes;
+            while left > 0 {
+                assert!(source.can_drain());
+                let mut held = poll_fn(|cx| source.poll_drain(cx, &writer, left)).await.unwrap();
+                assert!(held > 0);
+                left -= held;
+                while held > 0 {
+                    held -= poll_fn(|cx| sink.poll_fill(cx, &reader, held)).await.unwrap();
+                }
+            }
+            (from, to) = (feed.await.unwrap(), drain.await.unwrap());
+            // What comes the other way while it is filled is waited for without a spin, and after it as ever.
+            for ended in [false, true] {
+                if ended {
+                    sink.end_fill().unwrap();
+                }
+                let answer = spawn_local(async move {
+                    sleep(Duration::from_millis(5)).await;
+                    to.write_all(b"seen").await.unwrap();
+                    to
+                });
+                assert_eq!(read_exactly(&mut sink, 4, 100).await, b"seen");
+                to = answer.await.unwrap();
+                write_all(&mut sink, b"small").await.unwrap();
+                let mut small = [0; 5];
+                to.read_exact(&mut small).await.unwrap();
+                assert_eq!(&small, b"small");
+            }
+        }
+        from.shutdown().await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(poll_fn(|cx| source.poll_drain(cx, &writer, 10)).await.unwrap(), 0, "the end stays");
+        }
+        to.set_zero_linger().unwrap();
+        drop(to);
+        assert!(poll_fn(|cx| sink.poll_drain(cx, &writer, 10)).await.is_err());
+    });
+}
+
+#[test]
+fn bytes_that_stand_in_a_buffer_are_read_before_others_are_drained() {
+    run(|| async {
+        let (mut source, mut from) = pair().await;
+        let (_reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let feed = spawn_local(async move {
+            sleep(Duration::from_millis(5)).await;
+            from.write_all(&pattern(10_000)).await.unwrap();
+            from
+        });
+        poll_fn(|cx| source.poll_readable(cx)).await.unwrap();
+        assert!(!source.can_drain());
+        let refused = poll_fn(|cx| source.poll_drain(cx, &writer, 10)).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        let first = read(&mut source, 64 << 10).await.unwrap();
+        assert!(source.can_drain());
+        let rest = poll_fn(|cx| source.poll_drain(cx, &writer, 64 << 10)).await.unwrap();
+        assert_eq!(first.len() + rest, 10_000);
+        drop(feed.await.unwrap());
+    });
+}

@@ -26,18 +26,20 @@ pub(crate) struct Buffer {
     size: usize,
     /// The last read left no room: more may be waiting.
     filled: bool,
+    /// It left room, and more is waiting all the same.
+    more: bool,
 }
 
 impl Buffer {
     pub(crate) fn new(bytes: BytesMut) -> Self {
-        Self { size: bytes.capacity(), bytes, filled: false }
+        Self { size: bytes.capacity(), bytes, filled: false, more: false }
     }
 
     /// Makes room for a read: reuses what was consumed, or grows by a step, up to `most`, under `lease`. False when the buffer is
     /// full and may not grow.
     pub(crate) fn room(&mut self, most: usize, lease: Option<&mut Lease>) -> bool {
         self.rewind();
-        let free = self.bytes.capacity() - self.bytes.len();
+        let free = self.free();
         let wanted = self.size < BUFFER_LEAST || (std::mem::take(&mut self.filled) && self.size < most);
         if !wanted && (free >= ROOM_LEAST || self.bytes.try_reclaim(ROOM_LEAST)) {
             return true;
@@ -62,7 +64,7 @@ impl Buffer {
     /// As [`Buffer::room`], where `expected` more bytes are announced: room for all of them at once, if the lease allows.
     pub(crate) fn room_for(&mut self, expected: u64, most: usize, mut lease: Option<&mut Lease>) -> bool {
         self.rewind();
-        let free = self.bytes.capacity() - self.bytes.len();
+        let free = self.free();
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         if expected > free && self.size < most {
             let target = self
@@ -97,12 +99,17 @@ impl Buffer {
         (self.bytes, self.size, self.filled) = (bytes, size, false);
     }
 
-    /// Grows where the last read took all the room there was; true where there is room then to read on before what has come
-    /// is passed on. `expected`: bytes that are announced, those in the buffer among them.
+    /// Grows where the last read took all the room there was, or more waits than there is room for; true where there is room then
+    /// to read on before what has come is passed on. `expected`: bytes that are announced, those in the buffer among them.
     pub(crate) fn read_ahead(&mut self, expected: u64, most: usize, lease: Option<&mut Lease>) -> bool {
         let behind = expected.saturating_sub(self.bytes.len() as u64);
-        let crowded = self.filled && self.size < most && behind > 0;
-        crowded && self.room_for(behind, most, lease) && self.bytes.capacity() - self.bytes.len() >= ROOM_LEAST
+        let more = std::mem::take(&mut self.more);
+        let wanted = behind > 0 && (more || self.filled && self.size < most);
+        wanted && self.room_for(behind, most, lease) && self.free() as u64 >= behind.min(ROOM_LEAST as u64)
+    }
+
+    fn free(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
     }
 
     /// Bytes that are allocated.
@@ -112,9 +119,10 @@ impl Buffer {
 
     /// Reads into the room; 0 is the end.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<io::Result<usize>> {
-        let free = self.bytes.capacity() - self.bytes.len();
+        let free = self.free();
         let read = ready!(socket.poll_read(cx, &mut self.bytes))?;
         self.filled = read == free;
+        self.more = !self.filled && socket.has_more();
         Poll::Ready(Ok(read))
     }
 

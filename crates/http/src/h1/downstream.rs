@@ -167,7 +167,8 @@ impl Downstream {
         loop {
             // What did not fit into a small buffer is read before its beginning goes on: fewer and larger writes. What stands in the
             // way is met again when the rest is read.
-            if self.rx.read_ahead(self.decoder.announced(), BUFFER_MOST, self.lease.as_mut())
+            if !relay.draws(&self.decoder, &self.rx.bytes, &self.socket)
+                && self.rx.read_ahead(self.decoder.announced(), BUFFER_MOST, self.lease.as_mut())
                 && let Poll::Ready(Ok(1..)) = self.rx.poll_read(cx, &mut self.socket)
             {
                 self.pause_since = None;
@@ -175,14 +176,53 @@ impl Downstream {
             match relay.load(&mut self.decoder, &mut self.rx.bytes)? {
                 Loaded::More => {}
                 Loaded::Data(bytes) => {
-                    self.received += bytes as u64;
-                    let fits = self.received <= self.limit;
-                    return Poll::Ready(if fits { Ok(Loaded::Data(bytes)) } else { Err(BodyError::TooLarge) });
+                    self.count(bytes)?;
+                    return Poll::Ready(Ok(Loaded::Data(bytes)));
                 }
                 Loaded::End => return Poll::Ready(Ok(Loaded::End)),
             }
+            if relay.draws(&self.decoder, &self.rx.bytes, &self.socket) {
+                if let Some(bytes) = ready!(self.poll_draw(cx, relay))? {
+                    self.count(bytes)?;
+                    return Poll::Ready(Ok(Loaded::Data(bytes)));
+                }
+                continue;
+            }
             ready!(self.poll_fill(cx))?;
         }
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.received += bytes as u64;
+        if self.received <= self.limit { Ok(()) } else { Err(BodyError::TooLarge) }
+    }
+
+    /// Has more of the body go into `relay` without its passing through here; `None` where it must.
+    fn poll_draw(&mut self, cx: &mut Context<'_>, relay: &mut Relay) -> Poll<Result<Option<usize>, BodyError>> {
+        if self.closed {
+            return Poll::Ready(Err(BodyError::Truncated));
+        }
+        ready!(self.poll_grant(cx))?;
+        match relay.poll_draw(cx, &mut self.decoder, &mut self.socket) {
+            Poll::Ready(Ok(Some(0))) => {
+                self.closed = true;
+                Poll::Ready(Err(BodyError::Truncated))
+            }
+            Poll::Ready(Ok(drawn)) => {
+                self.pause_since = None;
+                Poll::Ready(Ok(drawn))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::Lost)),
+            Poll::Pending => self.poll_late(cx).map(Err),
+        }
+    }
+
+    /// Ready when the body has come too slowly.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let deadline = self.body_deadline();
+        ready!(self.timer.poll(cx, deadline));
+        Stats::add(&self.shared.stats.timeouts);
+        Poll::Ready(BodyError::TooSlow)
     }
 
     /// Reads more of the body.
@@ -209,12 +249,7 @@ impl Downstream {
                 Poll::Ready(Err(BodyError::NoMemory))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::Lost)),
-            Poll::Pending => {
-                let deadline = self.body_deadline();
-                ready!(self.timer.poll(cx, deadline));
-                Stats::add(&self.shared.stats.timeouts);
-                Poll::Ready(Err(BodyError::TooSlow))
-            }
+            Poll::Pending => self.poll_late(cx).map(Err),
         }
     }
 

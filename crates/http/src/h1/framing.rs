@@ -66,6 +66,13 @@ impl Decoder {
         }
     }
 
+    /// Bytes of the body have gone by, of those that are announced.
+    pub(crate) fn passed(&mut self, bytes: u64) {
+        if let Decoder::Length(left) = *self {
+            *self = Self::length(left.saturating_sub(bytes));
+        }
+    }
+
     /// The sender closed: either that ends the body, or it is cut short.
     pub(crate) fn closed(&mut self) -> Result<(), BodyError> {
         match self {

@@ -21,6 +21,7 @@ mod serve;
 mod shared;
 mod simple;
 mod socket;
+mod splice;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timer;

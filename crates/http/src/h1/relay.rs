@@ -8,7 +8,11 @@ use std::{
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
-use super::{framing::Decoder, socket::Socket};
+use super::{
+    framing::Decoder,
+    socket::Socket,
+    splice::{Pipe, SPLICE_LEAST},
+};
 use crate::message::BodyError;
 
 /// Up to this many bytes, a copy behind the head costs less than a part of their own in a gathering write.
@@ -51,6 +55,9 @@ pub(crate) struct Relay {
     post: &'static [u8],
     framing: Framing,
     ended: bool,
+    /// What receives can be given bytes by the kernel.
+    pours: bool,
+    pipe: Option<Pipe>,
     /// Bytes that the receiver has taken.
     pub(crate) written: u64,
 }
@@ -58,20 +65,69 @@ pub(crate) struct Relay {
 impl Relay {
     /// `pre` is what goes first: the head.
     pub(crate) const fn new(pre: BytesMut, framing: Framing) -> Self {
-        Self { pre, held: Held::EMPTY, data: 0, behind: 0, post: b"", framing, ended: false, written: 0 }
+        Self {
+            pre,
+            held: Held::EMPTY,
+            data: 0,
+            behind: 0,
+            post: b"",
+            framing,
+            ended: false,
+            pours: false,
+            pipe: None,
+            written: 0,
+        }
+    }
+
+    /// As [`Relay::new`], for a body that `sink` receives.
+    pub(crate) const fn to(pre: BytesMut, framing: Framing, sink: &Socket) -> Self {
+        let mut relay = Self::new(pre, framing);
+        relay.pours = sink.is_plain() && matches!(framing, Framing::Plain);
+        relay
     }
 
     pub(crate) fn pending(&self) -> bool {
-        self.data > 0 || !self.pre.is_empty() || !self.post.is_empty()
+        self.data > 0 || !self.pre.is_empty() || !self.post.is_empty() || !self.is_drained()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.pipe.as_ref().is_none_or(Pipe::is_empty)
     }
 
     /// Whether more of the body can be taken in: none is on its way, at most what goes before it.
-    pub(crate) const fn loadable(&self) -> bool {
-        self.data == 0 && self.post.is_empty() && !self.ended
+    pub(crate) fn loadable(&self) -> bool {
+        self.data == 0 && self.post.is_empty() && !self.ended && self.is_drained()
     }
 
     pub(crate) const fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether what follows the bytes in `buf` is to be drawn from `source`: much, of which none is here.
+    pub(crate) fn draws(&self, decoder: &Decoder, buf: &BytesMut, source: &Socket) -> bool {
+        let Decoder::Length(left) = decoder else { return false };
+        self.pours && left.saturating_sub((buf.len() - self.data) as u64) >= SPLICE_LEAST && source.can_drain()
+    }
+
+    /// Draws body bytes from `source`, which [`Relay::draws`] has agreed to and whose buffer has no further ones. `None` where the
+    /// system has no means for it; 0 is the end.
+    pub(crate) fn poll_draw(
+        &mut self,
+        cx: &mut Context<'_>,
+        decoder: &mut Decoder,
+        source: &mut Socket,
+    ) -> Poll<io::Result<Option<usize>>> {
+        if self.pipe.is_none() {
+            self.pipe = Pipe::new();
+        }
+        let Some(pipe) = &mut self.pipe else {
+            self.pours = false;
+            return Poll::Ready(Ok(None));
+        };
+        let drawn = ready!(pipe.poll_drain(cx, source, decoder.announced()))?;
+        decoder.passed(drawn as u64);
+        self.ended = decoder.is_done();
+        Poll::Ready(Ok(Some(drawn)))
     }
 
     /// Takes the body bytes that `buf` holds. To be called when [`Relay::loadable`].
@@ -172,7 +228,7 @@ impl Relay {
             self.pre.extend_from_slice(std::mem::take(&mut self.post));
             buf.advance(std::mem::take(&mut self.data) + std::mem::take(&mut self.behind));
         }
-        while self.pending() {
+        while self.data > 0 || !self.pre.is_empty() || !self.post.is_empty() {
             let data = buf.get(..self.data).unwrap_or_default();
             let mut parts = [IoSlice::new(&[]); 3];
             let mut count = 0;
@@ -197,6 +253,15 @@ impl Relay {
             }
             written -= data;
             self.post = self.post.get(written..).unwrap_or_default();
+        }
+        if let Some(pipe) = &mut self.pipe {
+            while !pipe.is_empty() {
+                self.written += ready!(pipe.poll_pour(cx, sink))? as u64;
+            }
+            if self.ended {
+                self.pipe = None;
+                sink.end_fill()?;
+            }
         }
         sink.poll_flush(cx)
     }

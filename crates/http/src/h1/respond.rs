@@ -11,7 +11,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use tidegate_base::clock;
 
 use super::{
-    buffer::BUFFER_MOST,
     downstream::{Downstream, Expect, Streamed},
     encode::{self, Announce},
     exchange::{Exchange, Inner},
@@ -117,7 +116,7 @@ async fn send(inner: &mut Inner, mut response: Response) -> Result<(), Lost> {
     let framing = if announce == Announce::Chunked && !over_stream { Framing::Chunked } else { Framing::Plain };
     match response.body {
         Body::Upstream(mut call) => {
-            let mut relay = Relay::new(tx, framing);
+            let mut relay = Relay::to(tx, framing, &inner.down.socket);
             let sent = relay_answer(&mut inner.down, &mut relay, &mut call).await;
             inner.down.written += relay.written;
             inner.tx = relay.pre;
@@ -280,11 +279,13 @@ async fn relay_answer(down: &mut Downstream, relay: &mut Relay, call: &mut Call)
         let mut upstream_waits = false;
         loop {
             if relay.loadable() {
-                call.poll_ahead(cx, down.lease.as_mut());
+                if !relay.draws(&call.decoder, &call.rx.bytes, &call.socket) {
+                    call.poll_ahead(cx, down.lease.as_mut());
+                }
                 match relay.load(&mut call.decoder, &mut call.rx.bytes).map_err(|_| Lost)? {
                     Loaded::Data(bytes) => call.count(bytes)?,
                     Loaded::End => {}
-                    Loaded::More => match call.poll_fill(cx, down.lease.as_mut(), BUFFER_MOST) {
+                    Loaded::More => match call.poll_more(cx, relay, down.lease.as_mut()) {
                         Poll::Ready(Ok(true)) => {
                             stalled = None;
                             continue;

@@ -101,6 +101,11 @@ impl Socket {
         }
     }
 
+    /// Whether the last read has left bytes behind, as far as is known, though there was room for them.
+    pub(crate) fn has_more(&self) -> bool {
+        matches!(self, Socket::Uring(stream) if stream.has_more())
+    }
+
     /// What it reports as written may still be on its way: see [`Socket::poll_flush`].
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         // One part goes by the plain call, which costs the kernel less than the gathering one.

@@ -13,7 +13,7 @@ use super::{
     upload::Upload,
 };
 use crate::{
-    h1::{BUFFER_MOST, Buffer, Decoder, Lost, Socket},
+    h1::{BUFFER_MOST, Buffer, Decoder, Lost, Relay, Socket},
     message::{BodyError, Length},
 };
 
@@ -64,6 +64,26 @@ impl Call {
             Ok(_) => Poll::Ready(Ok(true)),
             Err(_) => Poll::Ready(Err(BodyError::Lost)),
         }
+    }
+
+    /// Brings more into `relay` or the buffer: true; false at the end.
+    pub(crate) fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        relay: &mut Relay,
+        lease: Option<&mut Lease>,
+    ) -> Poll<Result<bool, BodyError>> {
+        if relay.draws(&self.decoder, &self.rx.bytes, &self.socket) {
+            match ready!(relay.poll_draw(cx, &mut self.decoder, &mut self.socket)) {
+                Ok(Some(0)) => return Poll::Ready(Err(BodyError::Truncated)),
+                Ok(Some(bytes)) => {
+                    return Poll::Ready(self.count(bytes).map_or(Err(BodyError::TooLarge), |()| Ok(true)));
+                }
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Err(BodyError::Lost)),
+            }
+        }
+        self.poll_fill(cx, lease, BUFFER_MOST)
     }
 
     /// Reads on where what has come did not fit into a small buffer: fewer and larger writes. What stands in its way is met

@@ -140,7 +140,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         } else {
             let chunked = length == Length::Unknown && !matches!(socket, Socket::Shared(_));
             inner.down.streamed = Streamed::Partly;
-            Upload::Stream(Relay::new(tx, if chunked { Framing::Chunked } else { Framing::Plain }))
+            Upload::Stream(Relay::to(tx, if chunked { Framing::Chunked } else { Framing::Plain }, &socket))
         };
         let mut rx = std::mem::take(&mut inner.up_rx);
         rx.bytes.clear();

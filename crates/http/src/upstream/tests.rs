@@ -1,5 +1,7 @@
 //! The client for tools, against the server of this crate.
 
+mod large;
+
 use std::{rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
