@@ -24,6 +24,7 @@ pub struct Resource {
 /// What clients may call a kind. Source: the resources of Easegress 2.11.
 pub fn resource(kind: &str) -> Option<Resource> {
     let (category, name, aliases): (_, _, &[&str]) = match kind {
+        "AutoCertManager" => ("BusinessController", "autocertmanager", &["autocert", "autocerts", "autocertmanagers"]),
         "GlobalFilter" => ("BusinessController", "globalfilter", &["globalfilters"]),
         "HTTPServer" => ("TrafficGate", "httpserver", &["httpservers", "hs"]),
         "Pipeline" => ("Pipeline", "pipeline", &["pipelines", "pl"]),

@@ -28,7 +28,13 @@ pub(crate) fn roots(authority: &Authority) -> Roots {
 }
 
 pub(crate) fn server(identities: Vec<Identity>, client_roots: Option<Roots>) -> Server {
-    Server::new(ServerSettings { identities, client_roots, alpn: vec![b"http/1.1".to_vec()] }).unwrap()
+    Server::new(ServerSettings {
+        identities,
+        client_roots,
+        alpn: vec![b"http/1.1".to_vec()],
+        ..ServerSettings::default()
+    })
+    .unwrap()
 }
 
 /// Of `authority`, for `localhost` and the address of it.
