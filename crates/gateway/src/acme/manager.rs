@@ -191,7 +191,7 @@ impl Thread {
     async fn guarded(&self, settings: &Settings, domain: &str, failed: u32) -> Result<(), OrderError> {
         let _lease = self.budget.try_lease(Holder::Gateway, ORDER_BYTES).ok_or(OrderError::NoMemory)?;
         let rows = Rows(self.auto_cert.data.kv());
-        let desk = Desk { settings, book: &self.book, rows, roots: self.auto_cert.roots.as_ref() };
+        let desk = Desk { settings, book: &self.book, rows };
         let work = AssertUnwindSafe(desk.order(domain, failed)).catch_unwind();
         match Box::pin(within(ORDER_MAX, work)).await {
             Some(Ok(done)) => done,

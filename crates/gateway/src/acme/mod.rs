@@ -28,8 +28,6 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use tidegate_http::tls::Roots;
-
 pub(crate) use book::{Book, Lookups};
 pub(crate) use manager::Manager;
 pub(crate) use spec::{AUTO_CERT_MANAGER, AutoCertManagerSpec, Settings};
@@ -44,20 +42,12 @@ pub(crate) const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 pub struct AutoCert {
     data: Arc<StoreData>,
     leads: Arc<dyn Fn() -> bool + Send + Sync>,
-    roots: Option<Roots>,
 }
 
 impl AutoCert {
     /// Certificates are kept in the store behind `data`. `leads` says whether this node is the one that orders them; it is asked
     /// at least once a minute and must not wait.
     pub fn new(data: Arc<StoreData>, leads: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { data, leads: Arc::new(leads), roots: None }
-    }
-
-    /// Authorities that the directory's own certificate must come from, instead of those of the system.
-    #[must_use]
-    pub fn trusting(mut self, roots: Roots) -> Self {
-        self.roots = Some(roots);
-        self
+        Self { data, leads: Arc::new(leads) }
     }
 }

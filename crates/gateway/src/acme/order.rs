@@ -67,8 +67,6 @@ pub(super) struct Desk<'a> {
     pub(super) settings: &'a Settings,
     pub(super) book: &'a Book,
     pub(super) rows: Rows,
-    /// Instead of those of the system.
-    pub(super) roots: Option<&'a Roots>,
 }
 
 impl Desk<'_> {
@@ -76,11 +74,7 @@ impl Desk<'_> {
     /// one kind of challenge is enabled they take turns, by the number of orders that have failed. What challenges leave in the
     /// store is removed, if not now then by the next order. Cancel safe.
     pub(super) async fn order(&self, domain: &str, failed: u32) -> Result<(), OrderError> {
-        let roots = match self.roots {
-            Some(roots) => roots.clone(),
-            None => Roots::of_system()?,
-        };
-        let tls = Client::new(ClientSettings { roots: Some(roots), identity: None, sessions: 1 })?;
+        let tls = Client::new(ClientSettings { roots: Some(Roots::of_system()?), identity: None, sessions: 1 })?;
         let secure = self.settings.directory.to_ascii_lowercase().starts_with("https://");
         let (caller, calls) = caller(tls, secure);
         let work = async {

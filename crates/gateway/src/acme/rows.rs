@@ -58,7 +58,7 @@ impl<'a> Row<'a> {
 pub(super) enum RowError {
     #[error("it has {0} bytes, more than {CERT_BYTES_MAX}")]
     TooLong(usize),
-    #[error("it {0}")]
+    #[error("its certificate or key {0}")]
     Pem(#[from] PemError),
     #[error("its certificate cannot be read")]
     Unread,

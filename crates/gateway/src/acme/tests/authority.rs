@@ -25,12 +25,12 @@ pub(super) enum Fault {
     Floods,
     /// Leads to a URL that is none.
     NoUrl,
-    /// Wants to be left alone for longer than clocks go.
+    /// Is never done, and wants to be left alone for longer than clocks go.
     Waits,
     /// Knows no account.
     NoAccount,
-    /// Signs for another name.
-    OtherName,
+    /// Signs another key than that of the request.
+    OtherKey,
 }
 
 pub(super) struct AcmeServer {
@@ -215,7 +215,7 @@ impl Shared {
                 let request = BASE64_URL_SAFE_NO_PAD.decode(payload["csr"].as_str().unwrap()).unwrap();
                 let from = clock::wall() - Duration::from_secs(3600);
                 let chain = match state.fault {
-                    Some(Fault::OtherName) => self.pki.pair(&["other.test"]).cert,
+                    Some(Fault::OtherKey) => self.pki.pair(&["other.test"]).cert,
                     _ => self.pki.sign(&request, from, from + state.life).expect("it is a request"),
                 };
                 let order = &mut state.orders[number];
@@ -238,6 +238,7 @@ impl Shared {
             json!({"status": "pending", "identifier": identifier, "challenges": challenges})
         } else {
             let place = |what: &str| url(&format!("/{what}/{number}"));
+            let status = if state.fault == Some(Fault::Waits) { &"processing" } else { status };
             let mut order = json!({"status": status, "identifiers": [identifier], "authorizations": [place("authz")],
                 "finalize": place("finalize"), "certificate": place("cert")});
             if *status == "invalid" {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{authority::Fault, *};
+use crate::data::tests::upstream::{Then, upstream};
 
 /// A gateway that has an authority with a fault.
 fn faulty(fault: Fault) -> (AcmeServer, MapStore, Gateway) {
@@ -54,7 +55,7 @@ fn an_authority_that_hangs_is_given_up_with_its_manager() {
 #[test]
 fn what_an_authority_says_is_not_believed() {
     fails(Fault::NoUrl, "invalid URI");
-    fails(Fault::OtherName, "other names");
+    fails(Fault::OtherKey, "does not belong");
 }
 
 #[test]
@@ -66,8 +67,9 @@ fn an_authority_that_wants_to_be_left_alone_for_ever_is_so_for_a_while() {
 fn a_challenge_that_fails_says_why() {
     let (acme, store) = (AcmeServer::new(), MapStore::new());
     let mut gateway = gateway(&store, true, json!({}));
-    // Of another server, which answers nothing there.
-    acme.looks_at(crate::data::tests::upstream::echo().port(), 0);
+    // Of another server, which knows nothing of it.
+    let other = upstream(|_| ("HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n".to_owned(), Then::Close));
+    acme.looks_at(other.port(), 0);
     gateway.set("m", "AutoCertManager", manager(&acme, &["a.test"], json!({"enableTLSALPN01": false})));
     gateway.apply_all();
     until("it fails", || told(&gateway).1.is_some_and(|error| error.contains("the answer was")));
@@ -86,7 +88,7 @@ fn an_account_that_is_gone_is_made_anew_by_the_next_order() {
         manager(&acme, &["a.test"], json!({"enableTLSALPN01": false, "renewBefore": "1h"})),
     );
     gateway.apply_all();
-    until("a certificate", || told(&gateway).0 > "2026".to_owned());
+    until("a certificate", || &*told(&gateway).0 > "2026");
     assert_eq!(told(&gateway).1, None);
     assert_eq!(acme.asked("/account"), 2);
 }
@@ -103,7 +105,7 @@ fn rows_that_somebody_spoilt_are_replaced() {
     acme.looks_at(gateway.address().port(), 0);
     gateway.set("m", "AutoCertManager", manager(&acme, &["a.test"], json!({"enableTLSALPN01": false})));
     gateway.apply_all();
-    until("a certificate", || told(&gateway).0 > "2026".to_owned());
+    until("a certificate", || &*told(&gateway).0 > "2026");
     assert_eq!(store.value("autocert/tlsalpn/a.test"), None);
 }
 

@@ -1,10 +1,6 @@
 //! What is to be: certificates come, are shown, renewed and kept.
 
-use std::{
-    net::TcpStream,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::json;
 use tidegate_testkit::{
@@ -34,7 +30,7 @@ fn a_certificate_comes_by_http_and_is_shown_on_new_connections_while_old_ones_li
     gateway.set("m", "AutoCertManager", manager(&acme, &["a.test"], json!({"enableTLSALPN01": false})));
     gateway.apply_all();
     until("a certificate", || store.value(CERT).is_some());
-    until("it is told of", || told(&gateway).0 > "2026".to_owned());
+    until("it is told of", || &*told(&gateway).0 > "2026");
     assert_eq!(ask(&mut client(address, acme.root(), "a.test")).unwrap(), 201);
     assert_eq!(ask(&mut client(address, acme.root(), "A.Test")).unwrap(), 201);
     assert_eq!(ask(&mut client(address, &own.cert, "localhost")).unwrap(), 201, "its own goes first");
@@ -61,7 +57,7 @@ fn a_certificate_comes_by_tls_and_without_one_a_handshake_fails() {
     assert!(super::proof::tls_alpn01(address.port(), "a.test", "x").is_err());
     gateway.set("m", "AutoCertManager", manager(&acme, &["a.test"], json!({"enableHTTP01": false})));
     gateway.apply_all();
-    until("a certificate", || told(&gateway).0 > "2026".to_owned());
+    until("a certificate", || &*told(&gateway).0 > "2026");
     assert_eq!(ask(&mut client(address, acme.root(), "a.test")).unwrap(), 201);
     let refused = ask(&mut client(address, acme.root(), "b.test")).unwrap_err().to_string();
     assert!(refused.contains("alert"), "{refused}");
@@ -80,7 +76,7 @@ fn what_is_in_the_store_is_shown_again_and_not_ordered_again() {
         let spec = |domains: &[&str]| manager(&acme, domains, json!({"enableTLSALPN01": false}));
         gateway.set("m", "AutoCertManager", spec(&["a.test"]));
         gateway.apply_all();
-        until("a certificate", || told(&gateway).0 > "2026".to_owned());
+        until("a certificate", || &*told(&gateway).0 > "2026");
         let address = gateway.plane.address("t").unwrap();
         assert_eq!(ask(&mut client(address, acme.root(), "a.test")).unwrap(), 201);
         // Another name is ordered once all that is in the store is known.
@@ -102,7 +98,7 @@ fn with_the_manager_all_of_it_goes() {
     gateway.set("t", "HTTPServer", server(json!({"https": true, "autoCert": true})));
     gateway.set("m", "AutoCertManager", manager(&acme, &["a.test"], json!({})));
     gateway.apply_all();
-    until("a certificate", || told(&gateway).0 > "2026".to_owned());
+    until("a certificate", || &*told(&gateway).0 > "2026");
     assert_eq!(status(&challenge(&gateway, "a.test", "x")), 404);
     gateway.remove("m");
     gateway.apply_all();
@@ -129,11 +125,9 @@ fn a_second_manager_waits_for_the_first_to_go() {
 
 #[test]
 fn who_does_not_lead_orders_nothing_and_shows_what_the_leader_got() {
-    static LEADS: AtomicBool = AtomicBool::new(false);
     let (acme, store) = (AcmeServer::new(), MapStore::new());
-    let mut gateway = Gateway::with_certificates(&store, || LEADS.load(Ordering::SeqCst));
-    gateway.set("s", "HTTPServer", server(json!({"https": true, "autoCert": true})));
-    gateway.set("m", "AutoCertManager", manager(&acme, &["a.test"], json!({})));
+    let mut gateway = gateway(&store, false, json!({"https": true, "autoCert": true}));
+    gateway.set("m", "AutoCertManager", manager(&acme, &["a.test", "c.test"], json!({})));
     gateway.apply_all();
     let leader = Authority::new();
     let write = |key: &str, pair: &tidegate_testkit::pki::Pair| store.write(key, &rows::text(&pair.key, &pair.cert));
@@ -146,9 +140,8 @@ fn who_does_not_lead_orders_nothing_and_shows_what_the_leader_got() {
     until("the newer one", || ask(&mut client(gateway.address(), &renewed.cert, "a.test")).is_ok());
     assert!(ask(&mut client(gateway.address(), &renewed.cert, "b.test")).is_err());
     store.write(CERT, "nothing");
-    store.write("autocert/http/a.test//.well-known/acme-challenge/t", "t.x");
-    let plain = || TcpStream::connect(gateway.address()).is_ok();
-    assert!(plain());
+    write("autocert/cert/c.test", &renewed.pair(&["c.test"]));
+    until("all is told", || ask(&mut client(gateway.address(), &renewed.cert, "c.test")).is_ok());
     assert_eq!(ask(&mut client(gateway.address(), &renewed.cert, "a.test")).unwrap(), 201);
     assert_eq!(acme.asked("/"), 0);
 }
@@ -181,7 +174,7 @@ fn a_certificate_of_a_short_life_is_not_ordered_for_ever() {
     let spec = |domains: &[&str]| manager(&acme, domains, json!({"enableTLSALPN01": false}));
     gateway.set("m", "AutoCertManager", spec(&["a.test"]));
     gateway.apply_all();
-    until("a certificate", || told(&gateway).0 > "2026".to_owned());
+    until("a certificate", || &*told(&gateway).0 > "2026");
     // One that has expired is ordered again, and shown until the new one is there.
     acme.set_life(Duration::from_secs(1));
     gateway.set("m", "AutoCertManager", spec(&["a.test", "b.test"]));

@@ -53,7 +53,11 @@ fn server(more: Value) -> Value {
 /// A gateway with an HTTPServer `s` in front of a Mock.
 fn gateway(store: &MapStore, leads: bool, more: Value) -> Gateway {
     let mut gateway = Gateway::with_certificates(store, move || leads);
-    gateway.set("p", "Pipeline", json!({"filters": [{"name": "m", "kind": "Mock", "rules": [{"code": 201}]}]}));
+    gateway.set(
+        "p",
+        "Pipeline",
+        json!({"filters": [{"name": "m", "kind": "Mock", "rules": [{"match": {}, "code": 201}]}]}),
+    );
     gateway.set("s", "HTTPServer", server(more));
     gateway.apply_all();
     gateway

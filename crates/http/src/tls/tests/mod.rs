@@ -16,7 +16,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Client, ClientSettings, Handle, Identity, Roots, Server, ServerSettings, TlsError, TlsStream, accept};
+use super::{
+    ACME_TLS, Client, ClientSettings, Handle, Identity, Lookup, Roots, Server, ServerSettings, TlsError, TlsStream,
+    accept, dismiss,
+};
 use crate::h1::{Config, Service, Shared, serve};
 
 pub(crate) fn identity(pair: &Pair) -> Identity {
