@@ -1,7 +1,7 @@
 //! What this member knows of certificates and tokens, as the store tells it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_base::{Budget, Holder, Lease, Moment};
 use tidegate_http::{
-    message::Response,
+    message::{RequestHead, Response},
     tls::{Identity, Lookup},
 };
 use tidegate_pipeline::Follower;
@@ -20,6 +20,7 @@ use super::{
     CHALLENGE_PATH, Settings,
     rows::{self, Certificate, PATH_BYTES_MAX, Row, TOKEN_BYTES_MAX},
     schedule::Life,
+    view::{Held, Token, View},
 };
 
 /// What a certificate with its key takes beside its text.
@@ -49,28 +50,6 @@ struct State {
     synced: bool,
     /// Whether something found no memory.
     short: bool,
-}
-
-/// One state of it.
-#[derive(Clone, Default)]
-struct View {
-    settings: Option<Arc<Settings>>,
-    certs: BTreeMap<String, Arc<Held>>,
-    challenges: BTreeMap<String, Arc<Held>>,
-    /// By name, then by path.
-    tokens: BTreeMap<String, BTreeMap<String, Arc<Token>>>,
-    errors: BTreeMap<String, Arc<str>>,
-}
-
-struct Held {
-    identity: Identity,
-    life: Life,
-    _lease: Lease,
-}
-
-struct Token {
-    text: Bytes,
-    _lease: Lease,
 }
 
 /// Who is asked in handshakes. Made once, so that the settings of servers can be compared.
@@ -162,11 +141,8 @@ impl Book {
         self.show(view);
     }
 
-    /// The certificate for a host, exactly or by the wildcard above it.
     pub(super) fn certificate(&self, name: &str) -> Option<Identity> {
-        let view = self.view.load();
-        let wildcard = || view.certs.get(&format!("*.{}", name.split_once('.')?.1));
-        view.certs.get(name).or_else(wildcard).map(|held| held.identity.clone())
+        self.view.load().certs.get(name).map(|held| held.identity.clone())
     }
 
     pub(super) fn challenge(&self, name: &str) -> Option<Identity> {
@@ -179,15 +155,15 @@ impl Book {
         self.view.load().tokens.get(domain)?.get(path).map(|token| token.text.clone())
     }
 
-    /// The answer to a request below [`CHALLENGE_PATH`]; `None` for another. `host` has no port.
-    pub(crate) fn answer(&self, host: &[u8], path: &[u8]) -> Option<Response> {
-        if !path.starts_with(CHALLENGE_PATH.as_bytes()) {
+    /// The answer to a request below [`CHALLENGE_PATH`]; `None` for another.
+    pub(crate) fn answer(&self, head: &RequestHead) -> Option<Response> {
+        if !head.path().starts_with(CHALLENGE_PATH.as_bytes()) {
             return None;
         }
         let view = self.view.load();
         let Some(settings) = &view.settings else { return Some(Response::new(503)) };
         let token = || {
-            let (host, path) = (std::str::from_utf8(host).ok()?, std::str::from_utf8(path).ok()?);
+            let (host, path) = (std::str::from_utf8(head.host()).ok()?, std::str::from_utf8(head.path()).ok()?);
             self.token(&host.trim_end_matches('.').to_ascii_lowercase(), path)
         };
         let token = settings.http01.then(token).flatten();
@@ -263,30 +239,6 @@ impl Book {
             }
             _ => {}
         }
-    }
-}
-
-impl View {
-    fn remove(&mut self, key: &str) {
-        match Row::of(key) {
-            Some(Row::Cert(domain)) => drop(self.certs.remove(domain)),
-            Some(Row::Challenge(domain)) => drop(self.challenges.remove(domain)),
-            Some(Row::Token { domain, path }) => {
-                if let Some(tokens) = self.tokens.get_mut(domain) {
-                    tokens.remove(path);
-                }
-            }
-            Some(Row::Account(_)) | None => {}
-        }
-    }
-
-    /// Keys of all there is, without the prefix.
-    fn keys(&self) -> BTreeSet<String> {
-        let certs = self.certs.keys().map(|domain| Row::Cert(domain));
-        let challenges = self.challenges.keys().map(|domain| Row::Challenge(domain));
-        let tokens =
-            self.tokens.iter().flat_map(|(domain, tokens)| tokens.keys().map(move |path| Row::Token { domain, path }));
-        certs.chain(challenges).chain(tokens).map(|row| row.key().split_off(rows::PREFIX.len())).collect()
     }
 }
 

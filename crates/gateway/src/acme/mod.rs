@@ -10,7 +10,7 @@
 //! to the authority only once the watch has brought it back.
 //!
 //! - [`spec`], [`rows`], [`schedule`]: what users write, how it is kept, what is due. Pure.
-//! - [`book`]: what this member knows. [`order`], [`account`], [`challenge`], [`call`]: one certificate, from the account to its chain.
+//! - [`book`], [`view`]: what this member knows. [`order`], [`account`], [`challenge`], [`call`]: one certificate, from the account to its chain.
 //! - [`manager`]: the thread that waits.
 
 mod account;
@@ -24,7 +24,8 @@ mod schedule;
 mod spec;
 mod store;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+mod view;
 
 use std::sync::Arc;
 

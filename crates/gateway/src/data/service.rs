@@ -165,7 +165,7 @@ impl Worker {
         mut exchange: Exchange,
         entry: Option<&mut Entry<'_>>,
     ) -> (Exchange, Response, Option<usize>) {
-        if let Some(response) = self.server.book.answer(exchange.head().host(), exchange.head().path()) {
+        if let Some(response) = self.server.book.answer(exchange.head()) {
             return (exchange, response, None);
         }
         let (number, change) = match choose(routes, &exchange) {

@@ -1,6 +1,7 @@
 //! Certificates from an authority on this machine, over sockets.
 
 mod authority;
+mod book;
 mod faults;
 mod flow;
 mod proof;
