@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 pub(crate) use book::{Book, Lookups};
 pub(crate) use manager::Manager;
-pub(crate) use spec::{AUTO_CERT_MANAGER, AutoCertManagerSpec, Settings};
+pub(crate) use spec::{AUTO_CERT_MANAGER, Settings, stored};
 
 use crate::StoreData;
 

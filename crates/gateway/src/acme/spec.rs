@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tidegate_http::upstream::Endpoint;
-use tidegate_pipeline::{GoDuration, METADATA, Report, decode};
+use tidegate_pipeline::{GoDuration, METADATA, Report, decode, field, stored_form};
 
 pub(crate) const AUTO_CERT_MANAGER: &str = "AutoCertManager";
 /// Most names. Each is a certificate of its own.
@@ -25,7 +25,7 @@ const NO_DNS: &str = "unimplemented: there is no DNS-01 yet";
 /// Gets certificates from an authority by ACME (RFC 8555) and renews them, for every HTTPServer with `autoCert`. There can be one.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct AutoCertManagerSpec {
+struct AutoCertManagerSpec {
     /// Directory of the authority.
     #[serde(rename = "directoryURL", default = "lets_encrypt")]
     directory_url: String,
@@ -68,6 +68,15 @@ const fn thirty_days() -> GoDuration {
 
 const fn yes() -> bool {
     true
+}
+
+/// The spec as it is kept: the default of its duration is written as the reference writes it.
+pub(crate) fn stored(spec: &Value) -> Value {
+    let mut stored = stored_form::<AutoCertManagerSpec>(spec, METADATA);
+    if let (None, Value::Object(map)) = (field(spec, "renewBefore"), &mut stored) {
+        map.insert("renewBefore".to_owned(), "720h".into());
+    }
+    stored
 }
 
 /// A spec that was checked.

@@ -32,7 +32,7 @@ use super::{
     status::View,
 };
 use crate::{
-    acme::{AUTO_CERT_MANAGER, AutoCert, AutoCertManagerSpec, Book, Lookups, Manager, Settings},
+    acme::{self, AUTO_CERT_MANAGER, AutoCert, Book, Lookups, Manager, Settings},
     listener::Listener,
     objects::{FilterInfo, ObjectStatus, Plane, Problem, Review, Texts},
 };
@@ -278,7 +278,7 @@ impl Plane for DataPlane {
             }
             AUTO_CERT_MANAGER => {
                 drop(Settings::read("", spec, &mut report));
-                stored_form::<AutoCertManagerSpec>(spec, METADATA)
+                acme::stored(spec)
             }
             _ => {
                 report.problems.add("kind", format!("\"{kind}\" is not supported yet"));
@@ -294,7 +294,7 @@ impl Plane for DataPlane {
             HTTP_SERVER => stored_server(&json!({"port": 0})),
             PIPELINE => json!({"filters": []}),
             GLOBAL_FILTER => json!({"beforePipeline": {"filters": []}, "afterPipeline": {"filters": []}}),
-            AUTO_CERT_MANAGER => stored_form::<AutoCertManagerSpec>(&json!({"email": "", "domains": []}), METADATA),
+            AUTO_CERT_MANAGER => acme::stored(&json!({"email": "", "domains": []})),
             _ => json!({}),
         }
     }
