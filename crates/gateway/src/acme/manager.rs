@@ -164,16 +164,21 @@ impl Thread {
     }
 
     async fn one(&self, settings: &Settings, schedule: &mut Schedule, domain: &str, failed: u32) {
-        match self.guarded(settings, domain, failed).await {
+        let done = self.guarded(settings, domain, failed).await;
+        // Without randomness there is no certificate either.
+        let random = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
+        match done {
             Ok(()) => {
-                schedule.succeeded(domain);
                 self.book.note(domain, None);
-                let expires = self.book.life(domain).map_or(0, |life| life.until.as_secs());
+                let life = self.book.life(domain);
+                let expires = life.map_or(0, |life| life.until.as_secs());
                 tracing::info!(domain, expires, "a certificate was issued");
+                let renewed_at = life.map(|life| life.renewed_at(settings.renew_before));
+                if let Some(wait) = schedule.issued(domain, renewed_at, clock::now(), clock::wall(), random) {
+                    tracing::warn!(domain, seconds = wait.as_secs(), "it is to be renewed already: not at once");
+                }
             }
             Err(error) => {
-                // Without randomness there is no certificate either.
-                let random = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
                 let wait = schedule.failed(domain, clock::now(), random);
                 let error = short(&error.to_string());
                 self.book.note(domain, Some(&error));

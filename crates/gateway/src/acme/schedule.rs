@@ -65,8 +65,21 @@ impl Schedule {
         }
     }
 
-    pub(super) fn succeeded(&mut self, domain: &str) {
-        self.0.remove(domain);
+    /// Notes a certificate that came. One that is to be renewed already lives for minutes, or one of two clocks is wrong: its
+    /// orders must not follow each other closely, so it is waited as after a failure, which is returned.
+    pub(super) fn issued(
+        &mut self,
+        domain: &str,
+        renewed_at: Option<Duration>,
+        now: Instant,
+        wall: Duration,
+        random: f64,
+    ) -> Option<Duration> {
+        if renewed_at.is_some_and(|at| at > wall) {
+            self.0.remove(domain);
+            return None;
+        }
+        Some(self.failed(domain, now, random))
     }
 
     /// Notes a failure, and returns the wait until the next try. `random` is below 1.
@@ -153,8 +166,12 @@ mod tests {
         let later = now + Duration::from_secs(60);
         assert_eq!(next(&schedule, 66, later), Ok(("c".to_owned(), 1)));
         assert_eq!(schedule.failed("c", later, 0.5), Duration::from_secs(120));
-        schedule.succeeded("a");
+        assert_eq!(schedule.issued("a", Some(DAY * 67), now, DAY * 66, 0.5), None);
         assert_eq!(next(&schedule, 66, now), Ok(("a".to_owned(), 0)));
+        // One that is due when it comes waits longer each time.
+        assert_eq!(schedule.issued("a", Some(DAY * 66), now, DAY * 66, 0.5), Some(Duration::from_secs(60)));
+        assert_eq!(schedule.issued("a", Some(DAY * 66), now, DAY * 66, 0.5), Some(Duration::from_secs(120)));
+        assert_eq!(next(&schedule, 66, later), Ok(("b".to_owned(), 1)));
         // Long before any expires, it is the one without a certificate that is waited for.
         assert_eq!(next(&schedule, 2, later), Err(Duration::from_secs(120)));
         assert_eq!(schedule.next(&[], DAY, now, DAY, |_| None), Next::Wait(Duration::MAX));

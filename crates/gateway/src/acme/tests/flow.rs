@@ -166,6 +166,30 @@ fn tokens_of_the_store_are_shown_to_their_host() {
 }
 
 #[test]
+fn a_certificate_is_renewed_when_it_is_time() {
+    let (acme, store) = (AcmeServer::new(), MapStore::new());
+    // In the second half of its life when it comes, which began an hour ago.
+    acme.set_life(Duration::from_secs(3600 + 600));
+    let mut gateway = gateway(&store, true, json!({"https": true, "autoCert": true}));
+    acme.looks_at(0, gateway.address().port());
+    let spec =
+        |domains: &[&str], before: &str| manager(&acme, domains, json!({"enableHTTP01": false, "renewBefore": before}));
+    gateway.set("m", "AutoCertManager", spec(&["a.test", "b.test"], "1m"));
+    gateway.apply_all();
+    until("both", || store.value(CERT).is_some() && store.value("autocert/cert/b.test").is_some());
+    assert_eq!(acme.orders(), ["a.test", "b.test"]);
+    let (first, expires) = (store.value(CERT).unwrap(), told(&gateway).0);
+    // From now on certificates live for long, and these two are due.
+    acme.set_life(Duration::from_secs(90 * 24 * 3600));
+    gateway.set("m", "AutoCertManager", spec(&["a.test"], "720h"));
+    gateway.apply_all();
+    until("a new one", || store.value(CERT).is_some_and(|now| now != first));
+    until("it is told of", || told(&gateway).0 > expires);
+    assert_eq!(ask(&mut client(gateway.address(), acme.root(), "a.test")).unwrap(), 201);
+    assert_eq!(acme.orders(), ["a.test", "b.test", "a.test"]);
+}
+
+#[test]
 fn a_certificate_of_a_short_life_is_not_ordered_for_ever() {
     let (acme, store) = (AcmeServer::new(), MapStore::new());
     acme.set_life(Duration::from_secs(24 * 3600));
