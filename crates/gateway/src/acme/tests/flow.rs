@@ -187,6 +187,10 @@ fn a_certificate_is_renewed_when_it_is_time() {
     until("it is told of", || told(&gateway).0 > expires);
     assert_eq!(ask(&mut client(gateway.address(), acme.root(), "a.test")).unwrap(), 201);
     assert_eq!(acme.orders(), ["a.test", "b.test", "a.test"]);
+    // Who removes a certificate from the store gets another one.
+    store.remove(CERT);
+    until("another one", || store.value(CERT).is_some());
+    assert_eq!(acme.orders().len(), 4);
 }
 
 #[test]
