@@ -83,7 +83,8 @@ fn a_server_of_https_is_asked_with_it() {
     let identity = tls::Identity::from_pem(pair.cert.as_bytes(), pair.key.as_bytes()).unwrap();
     let roots = tls::Roots::from_pem(authority.cert.as_bytes()).unwrap();
     let server = |client_roots| {
-        let settings = tls::ServerSettings { identities: vec![identity.clone()], client_roots, alpn: Vec::new() };
+        let identities = vec![identity.clone()];
+        let settings = tls::ServerSettings { identities, client_roots, ..tls::ServerSettings::default() };
         node(tls::Server::new(settings).unwrap())
     };
     let (address, _end) = server(None);

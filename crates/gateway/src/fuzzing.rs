@@ -27,7 +27,7 @@ struct Checker {
 pub fn specs(data: &[u8], kinds: &'static [&'static dyn FilterKind]) {
     static CHECKER: OnceLock<Checker> = OnceLock::new();
     let Some((kind, text)) = data.split_first() else { return };
-    let kind = ["HTTPServer", "Pipeline", "GlobalFilter", "Nothing"][usize::from(kind % 4)];
+    let kind = ["HTTPServer", "Pipeline", "GlobalFilter", "Nothing", "AutoCertManager"][usize::from(kind % 5)];
     let Ok(spec) = serde_yaml_ng::from_slice::<Value>(text) else { return };
     let checker = CHECKER.get_or_init(|| {
         let threads = Threads::start(1, "io").expect("threads start");

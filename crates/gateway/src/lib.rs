@@ -6,6 +6,7 @@
 //!                                                  └─► last good configuration on the node's own disk
 //! ```
 
+mod acme;
 pub mod admin;
 mod custom;
 pub mod data;
@@ -16,4 +17,5 @@ mod listener;
 pub mod objects;
 mod router;
 
+pub use acme::AutoCert;
 pub use custom::StoreData;

@@ -209,6 +209,11 @@ impl<E: Engine> Handle<E> {
         self.shared.memory()
     }
 
+    /// Whether this member leads, as it was known a moment ago.
+    pub fn leads(&self) -> bool {
+        self.shared.consensus.leads()
+    }
+
     /// The text of `/metrics`.
     pub fn metrics(&self) -> String {
         crate::metrics::text(&self.shared)

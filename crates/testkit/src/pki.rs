@@ -1,6 +1,11 @@
 //! Certificates for tests, made anew by each.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SignatureAlgorithm,
+};
 
 pub use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
 
@@ -34,6 +39,14 @@ impl Authority {
     /// For these hosts: names, also with a wildcard, or addresses.
     pub fn pair(&self, hosts: &[&str]) -> Pair {
         self.pair_of(&PKCS_ECDSA_P256_SHA256, hosts)
+    }
+
+    /// The certificate that is asked for, in PEM, good from when until when, since 1970; `None` for what is no request.
+    pub fn sign(&self, request: &[u8], from: Duration, until: Duration) -> Option<String> {
+        let mut request = CertificateSigningRequestParams::from_der(&request.to_vec().into()).ok()?;
+        request.params.not_before = (UNIX_EPOCH + from).into();
+        request.params.not_after = (UNIX_EPOCH + until).into();
+        Some(request.signed_by(&self.issuer).ok()?.pem())
     }
 
     /// As [`Authority::pair`], with a key of this kind.

@@ -38,7 +38,8 @@ pub(super) fn offer(config: &ServerConfig) -> Result<Option<Arc<tls::Handle>>, S
             Some(Roots::from_pem(&pem).map_err(|error| wrong("client-ca-file", error))?)
         }
     };
-    let settings = ServerSettings { identities: vec![identity], client_roots, alpn: vec![b"http/1.1".to_vec()] };
+    let (identities, alpn) = (vec![identity], vec![b"http/1.1".to_vec()]);
+    let settings = ServerSettings { identities, client_roots, alpn, ..ServerSettings::default() };
     let server = tls::Server::new(settings).map_err(|error| wrong("tls", error))?;
     Ok(Some(tls::Handle::new(server)))
 }

@@ -11,7 +11,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use tidegate_base::{ByteSize, Holder, Profile};
 use tidegate_gateway::{
-    StoreData,
+    AutoCert, StoreData,
     admin::{Access, AccessError, Admin, AdminHandler, Reports},
     data::{DataPlane, Options},
     objects::{Config as ObjectsConfig, Loader, Plane, Store},
@@ -138,10 +138,13 @@ fn run(config: &ServerConfig) -> Result<(), ServerError> {
     node.signals.reopen_on_hangup().map_err(NodeError::Signals)?;
 
     let kv: Arc<Handle<RocksEngine>> = Arc::new(node.handle.clone());
-    let custom_data = StoreData::start(kv.clone(), kv.clone(), node.budget.clone())
+    let records = StoreData::start(kv.clone(), kv.clone(), node.budget.clone())
         .map_err(io("start the readers of custom data"))?;
+    let (records, member) = (Arc::new(records), node.handle.clone());
+    let auto_cert = AutoCert::new(Arc::clone(&records), move || member.leads());
     let disable_io_uring = config.is("disable-io-uring");
-    let options = Options { custom_data: Some(Arc::new(custom_data)), disable_io_uring, ..Options::default() };
+    let options =
+        Options { custom_data: Some(records), auto_cert: Some(auto_cert), disable_io_uring, ..Options::default() };
     let plane = DataPlane::with(node.io(), node.budget.clone(), Registry::new(tidegate_filters::KINDS), options)
         .map_err(io("start the gateway"))?;
     log_access(config, log_dir.as_deref(), &plane).map_err(io("open the access log"))?;

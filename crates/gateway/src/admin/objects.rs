@@ -13,8 +13,8 @@ use super::{
     service::{Admin, VERSION_HEADER, in_default},
 };
 use crate::objects::{
-    Author, ChangeError, DEFAULT_OWNER, Meter, ReadError, Refusal, SYSTEM_KINDS, Spec, Stored, read_json, resource,
-    system_spec, system_template,
+    Author, ChangeError, DEFAULT_OWNER, Meter, ObjectStatus, ReadError, Refusal, SINGLE_KINDS, SYSTEM_KINDS, Spec,
+    Stored, read_json, resource, system_spec, system_template,
 };
 
 /// A stored spec that is read only to be looked at or written differently.
@@ -42,6 +42,7 @@ impl Admin {
             None => Ok(Some(checked.text.clone())),
         };
         let first = SYSTEM_KINDS.contains(&checked.kind.as_str()).then(|| AdminError::SystemKind(checked.kind.clone()));
+        let first = first.or_else(|| self.another(&checked));
         let plan = Plan { action: "create", created: 201, checked: &checked };
         self.change(call, plan, first, decide).await
     }
@@ -66,7 +67,7 @@ impl Admin {
         }
         let checked = Checked::of_text(self, text).await?;
         let plan = Plan { action: "rollback", created: 200, checked: &checked };
-        self.change(call, plan, None, |stored| self.replaces(&checked, stored, true)).await
+        self.change(call, plan, self.another(&checked), |stored| self.replaces(&checked, stored, true)).await
     }
 
     pub(super) async fn delete(&self, name: &str, call: &Call<'_>) -> Result<AdminResponse, AdminError> {
@@ -150,6 +151,15 @@ impl Admin {
             true => Ok(Checked::gone("").dry_run(action, &[error], call.request.wants_yaml())),
             false => call.audited(Subject { object: &call.request.path, kind: "" }, Err(error)),
         })
+    }
+
+    /// Where there may be one object of its kind: that there is another one, as far as this node knows. One that slips in beside
+    /// it is not run.
+    fn another(&self, checked: &Checked) -> Option<AdminError> {
+        let statuses = SINGLE_KINDS.contains(&checked.kind.as_str()).then(|| self.objects.statuses())?;
+        let other = |(name, status): &(&String, &ObjectStatus)| status.kind == checked.kind && **name != checked.name;
+        let (name, status) = statuses.iter().find(other)?;
+        Some(AdminError::Conflict(format!("there may be one {}, and {name} is one", status.kind)))
     }
 
     /// Whether a spec may take the place of what is stored; with `new` there may be nothing.

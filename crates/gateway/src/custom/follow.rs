@@ -69,6 +69,25 @@ impl StoreData {
     }
 }
 
+impl StoreData {
+    pub(crate) fn kv(&self) -> Arc<dyn Kv> {
+        Arc::clone(&self.source.kv)
+    }
+
+    /// As [`CustomData::follow`], of what is below another prefix, for as long as there is a `follower`; keys are told without
+    /// the prefix.
+    pub(crate) fn follow_below(&self, root: &'static str, follower: &Arc<dyn Follower>) -> Following {
+        let (source, follower) = (Arc::clone(&self.source), Arc::downgrade(follower));
+        let extent = Extent::Records;
+        self.start_following(Follows { source, prefix: root.to_owned(), root, extent, follower })
+    }
+
+    fn start_following(&self, follows: Follows) -> Following {
+        let task = self.runtime.spawn(follows.for_ever());
+        Following::new(move || task.abort())
+    }
+}
+
 impl CustomData for StoreData {
     fn get<'a>(&'a self, key: &'a str) -> LocalBoxFuture<'a, Result<Option<Bytes>, CustomDataError>> {
         Box::pin(async move {
@@ -83,9 +102,8 @@ impl CustomData for StoreData {
         let prefix = format!("{CUSTOM_DATA_PREFIX}{prefix}");
         // What the follower keeps goes with the filter, not when its task is next looked at.
         let follower = Arc::downgrade(&follower);
-        let follows = Follows { source: Arc::clone(&self.source), prefix, extent, follower };
-        let task = self.runtime.spawn(follows.for_ever());
-        Following::new(move || task.abort())
+        let source = Arc::clone(&self.source);
+        self.start_following(Follows { source, prefix, root: CUSTOM_DATA_PREFIX, extent, follower })
     }
 }
 
@@ -105,6 +123,8 @@ impl From<Error> for Lost {
 struct Follows {
     source: Arc<Source>,
     prefix: String,
+    /// What followers are not told of a key.
+    root: &'static str,
     extent: Extent,
     follower: Weak<dyn Follower>,
 }
@@ -117,7 +137,7 @@ impl Follows {
             let before = known;
             match self.once(&mut known).await {
                 Lost::Compacted => known = None,
-                Lost::Other(error) => tracing::warn!(prefix = self.prefix, error, "custom data is not followed"),
+                Lost::Other(error) => tracing::warn!(prefix = self.prefix, error, "what the store has is not followed"),
             }
             if known.is_some() && known != before {
                 pause = RETRY.0;
@@ -195,7 +215,7 @@ impl Follows {
                 match event.r#type() {
                     EventType::Put => self.put(pair),
                     EventType::Delete => {
-                        if let Some(key) = name_of(pair) {
+                        if let Some(key) = self.name_of(pair) {
                             self.tell(|follower| follower.delete(key));
                         }
                     }
@@ -219,16 +239,16 @@ impl Follows {
     }
 
     fn put(&self, pair: &KeyValue) {
-        if let Some(key) = name_of(pair) {
+        if let Some(key) = self.name_of(pair) {
             // A slice of the answer would keep all of it in memory.
             self.tell(|follower| follower.put(key, Bytes::copy_from_slice(&pair.value)));
         }
     }
-}
 
-/// The record's key as filters know it.
-fn name_of(pair: &KeyValue) -> Option<&str> {
-    std::str::from_utf8(pair.key.strip_prefix(CUSTOM_DATA_PREFIX.as_bytes())?).ok()
+    /// The record's key as followers know it.
+    fn name_of<'a>(&self, pair: &'a KeyValue) -> Option<&'a str> {
+        std::str::from_utf8(pair.key.strip_prefix(self.root.as_bytes())?).ok()
+    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::Value;
-use tidegate_base::Holder;
+use tidegate_base::{Holder, Lease};
 use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, decode};
 
 use super::{
-    compile::{Compiled, Parts},
+    compile::{Compiled, Parts, With},
     global::GlobalFilter,
     permits::Permits,
     plane::{GLOBAL_FILTER, HTTP_SERVER, Inner, Known, PIPELINE, Running, State},
@@ -22,19 +22,14 @@ use super::{
     status::View,
 };
 use crate::{
+    acme::{AUTO_CERT_MANAGER, Settings},
     listener::Listener,
     objects::{Given, ObjectStatus, SYSTEM_KINDS, Texts, Unread},
 };
 
-pub(super) fn read_server(
-    name: &str,
-    spec: &Value,
-    registry: &Registry,
-    deps: &Deps,
-    report: &mut Report,
-) -> Option<Compiled> {
+pub(super) fn read_server(name: &str, spec: &Value, with: &With<'_>, report: &mut Report) -> Option<Compiled> {
     let spec: HttpServerSpec = decode(spec, "", METADATA, report)?;
-    Compiled::new(name, &spec, registry, deps, report)
+    Compiled::new(name, &spec, with, report)
 }
 
 pub(super) fn read_pipeline(
@@ -60,6 +55,7 @@ impl Inner {
     pub(super) fn build(&self, state: &mut State, texts: &Texts) -> Built {
         // What is known comes back as a whole at the end: after a panic in between everything is built again.
         let mut before = std::mem::take(&mut state.specs);
+        self.unmanage(state, |name| texts.contains_key(name));
         let (mut known, mut servers) = (BTreeMap::new(), Vec::new());
         for (name, text) in texts {
             let old = before.remove(name);
@@ -69,6 +65,8 @@ impl Inner {
             };
             known.insert(name.clone(), now);
         }
+        let is_manager = |name: &str| known.get(name).is_some_and(|known| known.kind == AUTO_CERT_MANAGER);
+        self.unmanage(state, is_manager);
         state.specs = known;
         let State { pipelines, globals, servers: running, specs, leases, .. } = state;
         let is = |name: &str, kind: &str| specs.get(name).is_some_and(|known| known.kind == kind);
@@ -115,7 +113,10 @@ impl Inner {
                             state.globals.insert(name.to_owned(), Arc::new(global));
                         }
                     }
-                    HTTP_SERVER => match read_server(name, &given.spec, registry, deps, &mut report) {
+                    AUTO_CERT_MANAGER => {
+                        again = !self.manage(state, name, &given.spec, &mut lease, &mut report);
+                    }
+                    HTTP_SERVER => match read_server(name, &given.spec, &self.with(), &mut report) {
                         Some(compiled) if lease.try_grow(compiled.further_bytes()) => {
                             servers.push((name.to_owned(), compiled));
                         }
@@ -166,7 +167,8 @@ impl Inner {
                 let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
                 let (stats, h2c) = (Mutex::default(), self.h2c);
-                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats, counted, h2c });
+                let (stored, book) = (name.clone(), Arc::clone(&self.book));
+                let server = Arc::new(Server { name: stored, budget, routes, permits, stats, counted, h2c, book });
                 let listener = Err("is not open yet".to_owned());
                 servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);
@@ -190,6 +192,37 @@ impl Inner {
         for name in opening {
             if let Some(running) = servers.get_mut(&name) {
                 self.open(running);
+            }
+        }
+    }
+
+    /// Makes a spec that of the one AutoCertManager. `false` when it is to be tried again.
+    fn manage(&self, state: &mut State, name: &str, spec: &Value, lease: &mut Lease, report: &mut Report) -> bool {
+        let Some(settings) = Settings::read(name, spec, report) else { return true };
+        if let Some(other) = state.managed.as_ref().filter(|other| other.name() != name) {
+            report.problems.add("kind", format!("there is an AutoCertManager already, \"{}\"", other.name()));
+            return false;
+        }
+        if !lease.try_grow(settings.further_bytes()) {
+            report.problems.add("", Unread::NoRoom.to_string());
+            return false;
+        }
+        if state.managed.as_ref() != Some(&settings) {
+            if let Err(error) = self.manager().set(Some(settings.clone())) {
+                report.problems.add("", error.to_string());
+                return true;
+            }
+            state.managed = Some(settings);
+        }
+        true
+    }
+
+    /// Gives certificates up where nobody wants them any more.
+    fn unmanage(&self, state: &mut State, stays: impl Fn(&str) -> bool) {
+        if state.managed.as_ref().is_some_and(|managed| !stays(managed.name())) {
+            state.managed = None;
+            if let Err(error) = self.manager().set(None) {
+                tracing::error!(%error, "certificates are not given up");
             }
         }
     }

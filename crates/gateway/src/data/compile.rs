@@ -23,7 +23,10 @@ use super::{
     stats::ServerStats,
     tls::Offer,
 };
-use crate::router::{Ordered, Trees};
+use crate::{
+    acme::Lookups,
+    router::{Ordered, Trees},
+};
 
 /// Most bytes of a request's body unless a spec says otherwise.
 const BODY_BYTES_MAX: u64 = 4 << 20;
@@ -47,6 +50,13 @@ pub(crate) struct Compiled {
     tls: Option<Offer>,
 }
 
+/// What a spec is compiled with.
+pub(crate) struct With<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) deps: &'a Deps,
+    pub(crate) lookups: &'a Lookups,
+}
+
 /// What there is for servers to refer to.
 pub(crate) struct Parts<'a> {
     pub(crate) pipelines: &'a BTreeMap<String, Arc<Pipeline>>,
@@ -56,19 +66,13 @@ pub(crate) struct Parts<'a> {
 
 impl Compiled {
     /// `None` when the report has problems.
-    pub(crate) fn new(
-        name: &str,
-        spec: &HttpServerSpec,
-        registry: &Registry,
-        deps: &Deps,
-        report: &mut Report,
-    ) -> Option<Self> {
+    pub(crate) fn new(name: &str, spec: &HttpServerSpec, with: &With<'_>, report: &mut Report) -> Option<Self> {
         spec.check(report);
-        let tls = Offer::new(spec, report);
+        let tls = Offer::new(spec, with.lookups, report);
         let of_server = body_limit(spec.client_max_body_size).unwrap_or(Some(BODY_BYTES_MAX));
         let mut paths = Paths::new(spec, of_server, report);
         let ip_filter = spec.ip_filter.as_ref().map(|spec| IpFilter::new(spec, "ipFilter", &mut report.problems));
-        let generated = generated::build(name, spec, registry, deps, report);
+        let generated = generated::build(name, spec, with.registry, with.deps, report);
         generated::assign(name, spec, &mut paths.targets);
         let unknown = |name: &str| report.warn("accessLogFormat", &format!("{{{{{name}}}}} stands for nothing"));
         let format = Arc::new(Format::new(&spec.access_log_format, unknown));

@@ -26,7 +26,7 @@ pub mod spec;
 mod stats;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod variables;
 

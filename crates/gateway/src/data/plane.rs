@@ -22,7 +22,7 @@ use super::{
     access::{self, Writer},
     apply::{read_pipeline, read_server},
     background::Background,
-    compile::Compiled,
+    compile::{Compiled, With},
     global::{GlobalFilter, GlobalFilterSpec},
     metadata::describe,
     metrics::Metrics,
@@ -32,6 +32,7 @@ use super::{
     status::View,
 };
 use crate::{
+    acme::{self, AUTO_CERT_MANAGER, AutoCert, Book, Lookups, Manager, Settings},
     listener::Listener,
     objects::{FilterInfo, ObjectStatus, Plane, Problem, Review, Texts},
 };
@@ -74,6 +75,9 @@ pub(super) struct Inner {
     pub(super) log: OnceLock<Arc<Writer>>,
     /// Whether listeners speak HTTP/2 in the clear.
     pub(super) h2c: bool,
+    pub(super) book: Arc<Book>,
+    lookups: Lookups,
+    manager: Mutex<Manager>,
     _rings: Option<Rings>,
 }
 
@@ -83,6 +87,8 @@ pub(super) struct State {
     pub(super) pipelines: Arc<BTreeMap<String, Arc<Pipeline>>>,
     pub(super) globals: BTreeMap<String, Arc<GlobalFilter>>,
     pub(super) servers: BTreeMap<String, Running>,
+    /// What the AutoCertManager is to do, if there is one.
+    pub(super) managed: Option<Settings>,
     /// The newest spec of each object, whether it could be built or not.
     pub(super) specs: BTreeMap<String, Known>,
     /// Pays for what is built of each object.
@@ -109,6 +115,8 @@ pub(super) struct Running {
 pub struct Options {
     /// Records of the store, for filters that look something up there.
     pub custom_data: Option<Arc<dyn CustomData>>,
+    /// Where certificates are kept that come by themselves; without it an AutoCertManager does not run.
+    pub auto_cert: Option<AutoCert>,
     /// Listeners speak HTTP/2 in the clear to who begins with its preface, as tests and benches do. The reference has no such
     /// thing, so no server of ours has it.
     pub h2c: bool,
@@ -126,7 +134,7 @@ impl DataPlane {
     /// # Errors
     /// As [`DataPlane::new`].
     pub fn with(handle: Handle, budget: Budget, registry: Registry, options: Options) -> std::io::Result<Self> {
-        let Options { custom_data, h2c, disable_io_uring } = options;
+        let Options { custom_data, auto_cert, h2c, disable_io_uring } = options;
         let failed = |error: SpawnError| std::io::Error::other(error);
         for thread in 0..handle.count() {
             handle.spawn(thread, sweep).map_err(failed)?;
@@ -137,6 +145,8 @@ impl DataPlane {
             Some(Rings::install(&handle, &budget, Holder::Gateway).map_err(failed)?)
         };
         let resolver = Arc::new(Resolver::default());
+        let book = Book::new(budget.clone());
+        let manager = Mutex::new(Manager::new(auto_cert, Arc::clone(&book), budget.clone()));
         let deps = Deps {
             resolver: Some(Arc::clone(&resolver)),
             io: Some(handle.clone()),
@@ -152,6 +162,9 @@ impl DataPlane {
             at_work: Presence::default(),
             log: OnceLock::new(),
             h2c,
+            lookups: book.lookups(),
+            book,
+            manager,
             _rings: rings,
         });
         let background = Background::start(Arc::downgrade(&inner), resolver)?;
@@ -235,7 +248,7 @@ fn count(server: &Server) -> Counters {
 
 impl Plane for DataPlane {
     fn kinds(&self) -> Vec<&'static str> {
-        vec![GLOBAL_FILTER, HTTP_SERVER, PIPELINE]
+        vec![AUTO_CERT_MANAGER, GLOBAL_FILTER, HTTP_SERVER, PIPELINE]
     }
 
     fn filters(&self) -> Vec<&'static str> {
@@ -252,7 +265,7 @@ impl Plane for DataPlane {
         let deps = Deps { resolver: None, io: None, custom_data: None, ..self.inner.deps.clone() };
         let stored = match kind {
             HTTP_SERVER => {
-                drop(read_server("", spec, &self.inner.registry, &deps, &mut report));
+                drop(read_server("", spec, &With { deps: &deps, ..self.inner.with() }, &mut report));
                 stored_server(spec)
             }
             PIPELINE => {
@@ -262,6 +275,10 @@ impl Plane for DataPlane {
             GLOBAL_FILTER => {
                 drop(GlobalFilter::read("", spec, &self.inner.registry, &deps, &mut report));
                 stored_form::<GlobalFilterSpec>(spec, METADATA)
+            }
+            AUTO_CERT_MANAGER => {
+                drop(Settings::read("", spec, &mut report));
+                acme::stored(spec)
             }
             _ => {
                 report.problems.add("kind", format!("\"{kind}\" is not supported yet"));
@@ -277,11 +294,15 @@ impl Plane for DataPlane {
             HTTP_SERVER => stored_server(&json!({"port": 0})),
             PIPELINE => json!({"filters": []}),
             GLOBAL_FILTER => json!({"beforePipeline": {"filters": []}, "afterPipeline": {"filters": []}}),
+            AUTO_CERT_MANAGER => acme::stored(&json!({"email": "", "domains": []})),
             _ => json!({}),
         }
     }
 
     fn numbers(&self, name: &str) -> Map<String, Value> {
+        if let Some(domains) = self.inner.book.status(name) {
+            return Map::from_iter([("domains".to_owned(), domains)]);
+        }
         self.inner.view.load().numbers(name)
     }
 
@@ -326,5 +347,14 @@ impl State {
 impl Inner {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn manager(&self) -> MutexGuard<'_, Manager> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What specs of servers are compiled with.
+    pub(super) fn with(&self) -> With<'_> {
+        With { registry: &self.registry, deps: &self.deps, lookups: &self.lookups }
     }
 }

@@ -25,7 +25,10 @@ use super::{
     stats::ServerStats,
     variables::Template,
 };
-use crate::router::{Found, Ordered, Trees};
+use crate::{
+    acme::Book,
+    router::{Found, Ordered, Trees},
+};
 
 /// The compiled rules of a server, by the kind of its router.
 pub(crate) enum Router {
@@ -93,6 +96,8 @@ pub(crate) struct Server {
     pub(crate) counted: ServerStats,
     /// Whether clients may begin with HTTP/2 in the clear.
     pub(crate) h2c: bool,
+    /// What answers challenges of certificates.
+    pub(crate) book: Arc<Book>,
 }
 
 impl Server {

@@ -165,6 +165,9 @@ impl Worker {
         mut exchange: Exchange,
         entry: Option<&mut Entry<'_>>,
     ) -> (Exchange, Response, Option<usize>) {
+        if let Some(response) = self.server.book.answer(exchange.head()) {
+            return (exchange, response, None);
+        }
         let (number, change) = match choose(routes, &exchange) {
             Ok(chosen) => chosen,
             Err(status) => return (exchange, Response::new(status), None),

@@ -56,13 +56,13 @@ pub struct HttpServerSpec {
     /// The rules, in order.
     #[serde(default)]
     pub rules: Vec<RuleSpec>,
-    /// Whether clients speak TLS. Needs a certificate.
+    /// Whether clients speak TLS. Needs a certificate, or `autoCert`.
     #[serde(default)]
     pub https: bool,
     /// HTTP/3. Not supported yet.
     #[serde(default)]
     pub http3: bool,
-    /// Certificates by ACME. Not supported yet.
+    /// Whether certificates of the AutoCertManager are shown, too, to clients that ask for a name of it.
     #[serde(default)]
     pub auto_cert: bool,
     /// Authorities of clients, PEM in base64: each client must have a certificate of one of them.
@@ -154,7 +154,6 @@ impl HttpServerSpec {
         for (field, given) in [("http3", self.http3), ("tracing", self.tracing.is_some())] {
             problems.require(!given, field, NOT_YET);
         }
-        problems.require(!self.auto_cert, "autoCert", "unimplemented: there is no AutoCertManager yet");
         let known = matches!(self.router_kind.as_str(), "" | ORDERED | RADIX_TREE);
         problems.require(known, "routerKind", "must be Ordered or RadixTree");
         problems.require(self.max_connections > 0, "maxConnections", "must be at least 1");

@@ -6,6 +6,7 @@ use tidegate_http::tls::{Identity, PemError, Roots, Server, ServerSettings, text
 use tidegate_pipeline::{Problems, Report};
 
 use super::spec::HttpServerSpec;
+use crate::acme::Lookups;
 
 /// What a certificate with its key takes beside its text.
 const IDENTITY_BYTES: u64 = 8 << 10;
@@ -23,12 +24,13 @@ pub(super) struct Offer {
 
 impl Offer {
     /// `None` where there is no https, or with problems.
-    pub(super) fn new(spec: &HttpServerSpec, report: &mut Report) -> Option<Self> {
+    pub(super) fn new(spec: &HttpServerSpec, lookups: &Lookups, report: &mut Report) -> Option<Self> {
         if !spec.https {
             for (field, given) in [
                 ("certBase64", named(&spec.cert_base64).is_some()),
                 ("certs", !spec.certs.is_empty()),
                 ("caCertBase64", named(&spec.ca_cert_base64).is_some()),
+                ("autoCert", spec.auto_cert),
             ] {
                 if given {
                     report.warn(field, "has no effect without https");
@@ -41,11 +43,14 @@ impl Offer {
         let problems = &mut report.problems;
         let client_roots = named(&spec.ca_cert_base64).and_then(|given| roots(given, "caCertBase64", problems));
         let good = problems.iter().count() == before;
-        problems.require(!good || !identities.is_empty(), "https", "needs certBase64 and keyBase64, or certs and keys");
+        let some = !identities.is_empty() || spec.auto_cert;
+        problems.require(!good || some, "https", "needs certBase64 and keyBase64, certs and keys, or autoCert");
         if problems.iter().count() > before {
             return None;
         }
-        let settings = ServerSettings { identities, client_roots, alpn: alpn() };
+        let found = spec.auto_cert.then(|| lookups.found.clone());
+        let challenges = Some(lookups.challenges.clone());
+        let settings = ServerSettings { identities, found, challenges, client_roots, alpn: alpn() };
         match Server::new(settings.clone()) {
             Ok(server) => Some(Self { settings, server }),
             Err(error) => {

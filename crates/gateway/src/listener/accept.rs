@@ -107,6 +107,8 @@ async fn connection(stream: TcpStream, peer: std::net::SocketAddr, worker: Rc<Wo
             let details = stream.details();
             Box::pin(serve_h2(stream, BytesMut::new(), peer, worker, shared, Some(details))).await;
         }
+        // A challenge is answered by the handshake itself.
+        Ok(stream) if stream.info().alpn == Some(tls::ACME_TLS) => tls::dismiss(stream).await,
         Ok(stream) => serve(stream, BytesMut::new(), peer, worker, shared).await,
         Err(error) => tracing::debug!(server = worker.server.name, %error, "a TLS handshake failed"),
     }

@@ -37,7 +37,7 @@ pub use store::{
     Author, ChangeError, Changed, HISTORY_BYTES_MAX, Listed, OBJECTS_PREFIX, Page, Refusal, Store, Stored, VERSION_KEY,
     VERSIONS_MAX, Version,
 };
-pub use system::{Resource, SYSTEM_KINDS, resource, system_review, system_spec, system_template};
+pub use system::{Resource, SINGLE_KINDS, SYSTEM_KINDS, resource, system_review, system_spec, system_template};
 pub(crate) use tree::OBJECT_BYTES;
 pub use tree::Texts;
 

@@ -13,6 +13,9 @@ const SYNC_INTERVAL: &str = "10s";
 pub const SYSTEM_KINDS: [&str; 4] =
     ["RawConfigTrafficController", SERVICE_REGISTRY, "StatusSyncController", "TrafficController"];
 
+/// Kinds of which there may be one object, under a name of its user's choice.
+pub const SINGLE_KINDS: [&str; 1] = ["AutoCertManager"];
+
 /// A kind, as `object-api-resources` lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resource {
@@ -24,6 +27,7 @@ pub struct Resource {
 /// What clients may call a kind. Source: the resources of Easegress 2.11.
 pub fn resource(kind: &str) -> Option<Resource> {
     let (category, name, aliases): (_, _, &[&str]) = match kind {
+        "AutoCertManager" => ("BusinessController", "autocertmanager", &["autocert", "autocerts", "autocertmanagers"]),
         "GlobalFilter" => ("BusinessController", "globalfilter", &["globalfilters"]),
         "HTTPServer" => ("TrafficGate", "httpserver", &["httpservers", "hs"]),
         "Pipeline" => ("Pipeline", "pipeline", &["pipelines", "pl"]),

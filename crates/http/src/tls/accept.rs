@@ -63,3 +63,11 @@ pub async fn accept(
         }
     }
 }
+
+/// Closes a connection whose handshake was all that its client wanted, at the latest after 2 s.
+pub async fn dismiss(mut stream: Box<TlsStream>) {
+    let closing = timeout_at((clock::now() + LINGER).into(), stream.shutdown());
+    if let Ok(Err(error)) = closing.await {
+        tracing::debug!(%error, "a client was gone before it was told so");
+    }
+}

@@ -36,10 +36,10 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, hash::HashAlgorithm},
 };
 
-pub use accept::accept;
+pub use accept::{accept, dismiss};
 pub use client::{Client, ClientSettings};
 pub use pem::{Identity, PemError, Roots, base64, text};
-pub use server::{Handle, Server, ServerSettings};
+pub use server::{ACME_TLS, Handle, Lookup, Server, ServerSettings};
 pub use stream::{TLS_BYTES, TlsDetails, TlsInfo, TlsStream};
 
 /// Until a handshake is done, on both sides. Source: `net/http` of Go, which Easegress runs on.

@@ -10,8 +10,8 @@ use base64::{
 };
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::{CertifiedKey, SigningKey},
 };
 
 use super::PROVIDER;
@@ -56,11 +56,34 @@ impl Identity {
         let chain = certificates(cert)?;
         let leaf = chain.first().ok_or_else(|| PemError::Certificate("there is none".to_owned()))?;
         webpki::EndEntityCert::try_from(leaf).map_err(|error| PemError::Certificate(error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PemError::Key(error.to_string()))?;
-        let key = PROVIDER.key_provider.load_private_key(key).map_err(|error| PemError::Key(error.to_string()))?;
-        let identity = CertifiedKey::new(chain, key);
+        let identity = CertifiedKey::new(chain, private_key(key)?);
         identity.keys_match().map_err(|_| PemError::Mismatch)?;
         Ok(Self(Arc::new(identity)))
+    }
+
+    /// As [`Identity::from_pem`], for a certificate with critical extensions that nobody here knows, such as those of ACME's
+    /// challenges: whether it is one and belongs to its key is not checked.
+    ///
+    /// # Errors
+    /// As there, but [`PemError::Mismatch`].
+    pub fn unchecked(cert: &[u8], key: &[u8]) -> Result<Self, PemError> {
+        let chain = certificates(cert)?;
+        if chain.is_empty() {
+            return Err(PemError::Certificate("there is none".to_owned()));
+        }
+        Ok(Self(Arc::new(CertifiedKey::new(chain, private_key(key)?))))
+    }
+
+    /// The certificate itself in DER, without its chain.
+    pub fn leaf(&self) -> &[u8] {
+        self.chain().first().map_or(&[], |leaf| leaf)
+    }
+
+    /// Whether clients that ask for this host take the certificate, as far as its names go.
+    pub fn is_for(&self, host: &str) -> bool {
+        let leaf = self.chain().first().and_then(|leaf| webpki::EndEntityCert::try_from(leaf).ok());
+        let name = ServerName::try_from(host).ok();
+        leaf.zip(name).is_some_and(|(leaf, name)| leaf.verify_is_valid_for_subject_name(&name).is_ok())
     }
 
     /// The certificate and its chain.
@@ -122,6 +145,11 @@ impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roots").field("authorities", &self.0.len()).finish()
     }
+}
+
+fn private_key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, PemError> {
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| PemError::Key(error.to_string()))?;
+    PROVIDER.key_provider.load_private_key(key).map_err(|error| PemError::Key(error.to_string()))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {

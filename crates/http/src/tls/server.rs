@@ -12,11 +12,26 @@ use rustls::{
 
 use super::{Identity, PROVIDER, Roots, TlsError};
 
+/// The protocol of a client that only looks for the certificate of a challenge. Source: RFC 8737, 6.2.
+pub const ACME_TLS: &[u8] = b"acme-tls/1";
+
+/// Finds a certificate by the name that a client asks for, in lower case. It is called within handshakes, on I/O threads, and so
+/// waits for nothing. Two are equal when they are clones of one.
+#[derive(Clone)]
+pub struct Lookup(Arc<Find>);
+
+type Find = dyn Fn(&str) -> Option<Identity> + Send + Sync;
+
 /// What a [`Server`] is made of.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerSettings {
-    /// At least one; the first is for clients that name no host, or one that nobody has a certificate for.
+    /// The first is for clients that name no host, or one that nobody has a certificate for. None is needed beside `found`: such
+    /// clients are then refused.
     pub identities: Vec<Identity>,
+    /// Asked for names that no identity is for.
+    pub found: Option<Lookup>,
+    /// Asked where a client offers [`ACME_TLS`] and nothing else; what it does not find is refused. Adds that protocol to `alpn`.
+    pub challenges: Option<Lookup>,
     /// Clients must have a certificate of one of these; `None`: they are not asked for one.
     pub client_roots: Option<Roots>,
     /// Protocols, the preferred first.
@@ -38,8 +53,10 @@ impl Server {
     /// # Errors
     /// No identity was given, the authorities are none that could sign, or the system has no randomness.
     pub fn new(settings: ServerSettings) -> Result<Self, TlsError> {
-        let first = settings.identities.first().ok_or(rustls::Error::NoCertificatesPresented)?;
-        let names = Names::new(&settings.identities, Arc::clone(&first.0));
+        if settings.identities.is_empty() && settings.found.is_none() {
+            return Err(rustls::Error::NoCertificatesPresented.into());
+        }
+        let names = Names::new(&settings);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER));
         let builder = builder.with_safe_default_protocol_versions()?;
         let builder = match settings.client_roots {
@@ -52,6 +69,7 @@ impl Server {
         };
         let mut config = builder.with_cert_resolver(Arc::new(names));
         config.alpn_protocols = settings.alpn;
+        config.alpn_protocols.extend(settings.challenges.map(|_| ACME_TLS.to_vec()));
         config.ticketer = Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // Our order: many clients put the dearest suite first, for no reason of their own.
@@ -82,6 +100,28 @@ impl Handle {
     }
 }
 
+impl Lookup {
+    pub fn new(find: impl Fn(&str) -> Option<Identity> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        (self.0)(name.trim_end_matches('.')).map(|identity| identity.0)
+    }
+}
+
+impl PartialEq for Lookup {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
 /// Identities by the names that their certificates are for.
 struct Names {
     /// Names, those with a wildcard as `*.example.com`, in lower case. Of several identities of a name (one of RSA and one of
@@ -89,11 +129,13 @@ struct Names {
     by_name: BTreeMap<String, Vec<Arc<CertifiedKey>>>,
     /// In the order of the settings.
     all: Vec<Arc<CertifiedKey>>,
-    first: Arc<CertifiedKey>,
+    found: Option<Lookup>,
+    challenges: Option<Lookup>,
 }
 
 impl Names {
-    fn new(identities: &[Identity], first: Arc<CertifiedKey>) -> Self {
+    fn new(settings: &ServerSettings) -> Self {
+        let ServerSettings { identities, found, challenges, .. } = settings;
         let mut by_name: BTreeMap<String, Vec<Arc<CertifiedKey>>> = BTreeMap::new();
         for identity in identities {
             // What cannot be read is no identity.
@@ -102,7 +144,8 @@ impl Names {
                 by_name.entry(name.to_ascii_lowercase()).or_default().push(Arc::clone(&identity.0));
             }
         }
-        Self { by_name, all: identities.iter().map(|identity| Arc::clone(&identity.0)).collect(), first }
+        let all = identities.iter().map(|identity| Arc::clone(&identity.0)).collect();
+        Self { by_name, all, found: found.clone(), challenges: challenges.clone() }
     }
 
     fn find(&self, name: &str) -> Option<&Vec<Arc<CertifiedKey>>> {
@@ -118,10 +161,16 @@ impl ResolvesServerCert for Names {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
         ASKED.set(name.map(Box::from));
+        if let Some(challenges) = &self.challenges
+            && hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
+        {
+            return challenges.find(name?);
+        }
         let fits = |identity: &&Arc<CertifiedKey>| identity.key.choose_scheme(hello.signature_schemes()).is_some();
-        let named = name.and_then(|name| self.find(name)).and_then(|found| found.iter().find(fits));
-        let any = || self.all.iter().find(fits).unwrap_or(&self.first);
-        Some(Arc::clone(named.unwrap_or_else(any)))
+        let named = name.and_then(|name| self.find(name)).and_then(|named| named.iter().find(fits)).cloned();
+        let found = || self.found.as_ref()?.find(name?).filter(|found| fits(&found));
+        let any = || self.all.iter().find(fits).or(self.all.first()).cloned();
+        named.or_else(found).or_else(any)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::objects::{Config, Loader, ObjectStatus, Plane, Problem, Review, SYSTE
 mod audit;
 mod custom;
 mod guarded;
+mod single;
 mod table;
 mod versions;
 

@@ -98,6 +98,7 @@ async fn every_route_answers_as_recorded() {
             200,
             JSON_TYPE,
             Json(json!([
+                "AutoCertManager",
                 "GlobalFilter",
                 "HTTPServer",
                 "Pipeline",

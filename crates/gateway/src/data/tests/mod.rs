@@ -17,7 +17,7 @@ mod routes;
 mod rules;
 mod stats;
 mod tls;
-mod upstream;
+pub(crate) mod upstream;
 mod websocket;
 
 use std::{
@@ -36,7 +36,7 @@ use tidegate_testkit::MapStore;
 
 use super::{DataPlane, Options};
 use crate::{
-    StoreData,
+    AutoCert, StoreData,
     objects::{ObjectStatus, Plane},
 };
 
@@ -58,26 +58,39 @@ impl Gateway {
     }
 
     pub(crate) fn with_kinds(kinds: Registry) -> Self {
-        Self::with_data(kinds, None, false)
+        Self::with_data(kinds, None, None, false)
     }
 
     /// With custom data in `store`.
     pub(crate) fn with_store(store: &MapStore) -> Self {
         let budget = Budget::new(Limits::new(Limits::DEFAULT, Profile::Server).unwrap());
         let data = StoreData::start(Arc::new(store.clone()), Arc::new(store.clone()), budget).unwrap();
-        Self::with_data(Registry::new(tidegate_filters::KINDS), Some(Arc::new(data)), false)
+        Self::with_data(Registry::new(tidegate_filters::KINDS), Some(Arc::new(data)), None, false)
+    }
+
+    /// With certificates that are kept in `store`.
+    pub(crate) fn with_certificates(store: &MapStore, leads: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let budget = Budget::new(Limits::new(Limits::DEFAULT, Profile::Server).unwrap());
+        let data = StoreData::start(Arc::new(store.clone()), Arc::new(store.clone()), budget).unwrap();
+        let auto_cert = AutoCert::new(Arc::new(data), leads);
+        Self::with_data(Registry::new(tidegate_filters::KINDS), None, Some(auto_cert), false)
     }
 
     /// One whose listeners speak HTTP/2 in the clear, too.
     pub(crate) fn with_h2c() -> Self {
-        Self::with_data(Registry::new(tidegate_filters::KINDS), None, true)
+        Self::with_data(Registry::new(tidegate_filters::KINDS), None, None, true)
     }
 
-    fn with_data(kinds: Registry, custom_data: Option<Arc<dyn CustomData>>, h2c: bool) -> Self {
+    fn with_data(
+        kinds: Registry,
+        custom_data: Option<Arc<dyn CustomData>>,
+        auto_cert: Option<AutoCert>,
+        h2c: bool,
+    ) -> Self {
         let threads = Threads::start(2, "io").unwrap();
         let budget = Budget::new(Limits::new(ByteSize::mib(256), Profile::Server).unwrap());
         let disable_io_uring = std::env::var_os("TIDEGATE_TEST_EPOLL").is_some();
-        let options = Options { custom_data, h2c, disable_io_uring };
+        let options = Options { custom_data, auto_cert, h2c, disable_io_uring };
         let plane = DataPlane::with(threads.handle(), budget.clone(), kinds, options).unwrap();
         Self { plane, threads: Some(threads), budget, objects: BTreeMap::new(), log_bytes: 0 }
     }

@@ -95,7 +95,7 @@ fn a_filter_that_panics_is_one_500_and_the_end_of_its_connection() {
 
 #[test]
 fn a_filter_that_panics_is_the_500_of_its_stream_and_the_others_go_on() {
-    let mut gateway = Gateway::with_data(kinds(), None, true);
+    let mut gateway = Gateway::with_data(kinds(), None, None, true);
     configure(&mut gateway, held());
     with_client(&gateway, |mut client| async move {
         let mut other = client.clone();

@@ -276,7 +276,8 @@ fn every_problem_of_certificates_is_named() {
     with_ca["caCertBase64"] = "AAAA".into();
     check(with_ca, &["caCertBase64"]);
     check(json!({"https": false, "certBase64": "?"}), &["warning: certBase64"]);
-    check(json!({"https": false, "autoCert": true}), &["autoCert"]);
+    check(json!({"https": false, "autoCert": true}), &["warning: autoCert"]);
+    check(json!({"autoCert": true}), &[]);
 }
 
 /// A gateway of https behind another one.

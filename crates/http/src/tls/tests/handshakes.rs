@@ -265,6 +265,57 @@ fn a_handshake_without_memory_for_it_is_not_begun() {
 }
 
 #[test]
+fn certificates_are_found_behind_the_servers_own_and_challenges_beside_them() {
+    run(|budget| async move {
+        let (own, found, challenged) = (Authority::new(), Authority::new(), Authority::new());
+        let lookup = |authority: &Authority| {
+            let known = identity(&authority.pair(&["a.test", "b.test"]));
+            Lookup::new(move |name| (name == "b.test").then(|| known.clone()))
+        };
+        let settings = ServerSettings {
+            identities: vec![identity(&own.pair(&["a.test"]))],
+            found: Some(lookup(&found)),
+            challenges: Some(lookup(&challenged)),
+            client_roots: None,
+            alpn: vec![b"http/1.1".to_vec()],
+        };
+        let alone = Server::new(ServerSettings { identities: Vec::new(), ..settings.clone() }).unwrap();
+        let server = Server::new(settings).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let check = async |server: &Server, name: &str, alpn: &[&[u8]], by: Option<&Authority>| {
+            let client = trusting(by.unwrap_or(&found)).offering(alpn);
+            let accepting = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(stream) = accept(stream, server, &budget, Holder::Connections).await {
+                    dismiss(stream).await;
+                }
+            };
+            let connecting = async {
+                let mut stream = connect(address, &client, name).await?;
+                assert_eq!(stream.info().alpn, alpn.first().copied());
+                // Whatever it is, it was dismissed.
+                stream.flush().await?;
+                assert_eq!(stream.read(&mut [0; 8]).await?, 0);
+                Ok::<_, TlsError>(())
+            };
+            let ((), connected) = tokio::join!(accepting, connecting);
+            assert_eq!(connected.is_ok(), by.is_some(), "{name} {alpn:?}: {connected:?}");
+        };
+        let (http, acme): (&[&[u8]], &[&[u8]]) = (&[b"http/1.1"], &[ACME_TLS]);
+        check(&server, "a.test", http, Some(&own)).await;
+        check(&server, "b.test", http, Some(&found)).await;
+        check(&server, "c.test", http, None).await; // it gets that of a.test
+        check(&alone, "b.test", http, Some(&found)).await;
+        check(&alone, "a.test", http, None).await;
+        check(&server, "b.test", acme, Some(&challenged)).await;
+        check(&server, "a.test", acme, None).await;
+        // A client that takes something else, too, looks for no challenge.
+        check(&server, "b.test", &[b"http/1.1", ACME_TLS], Some(&found)).await;
+    });
+}
+
+#[test]
 fn certificates_and_keys_that_cannot_be_used_are_refused() {
     use super::super::{PemError, text};
     let authority = Authority::new();

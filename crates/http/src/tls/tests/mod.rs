@@ -16,7 +16,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Client, ClientSettings, Handle, Identity, Roots, Server, ServerSettings, TlsError, TlsStream, accept};
+use super::{
+    ACME_TLS, Client, ClientSettings, Handle, Identity, Lookup, Roots, Server, ServerSettings, TlsError, TlsStream,
+    accept, dismiss,
+};
 use crate::h1::{Config, Service, Shared, serve};
 
 pub(crate) fn identity(pair: &Pair) -> Identity {
@@ -28,7 +31,13 @@ pub(crate) fn roots(authority: &Authority) -> Roots {
 }
 
 pub(crate) fn server(identities: Vec<Identity>, client_roots: Option<Roots>) -> Server {
-    Server::new(ServerSettings { identities, client_roots, alpn: vec![b"http/1.1".to_vec()] }).unwrap()
+    Server::new(ServerSettings {
+        identities,
+        client_roots,
+        alpn: vec![b"http/1.1".to_vec()],
+        ..ServerSettings::default()
+    })
+    .unwrap()
 }
 
 /// Of `authority`, for `localhost` and the address of it.
