@@ -134,7 +134,7 @@ const fn outcome(error: SendError) -> (u16, &'static str) {
         SendError::ClientBody(error) => (error.status(), "clientError"),
         SendError::Tunnel => (501, "internalError"),
         SendError::Unsayable(_) => (400, "clientError"),
-        SendError::TooLarge | SendError::BodyGone => (500, "internalError"),
+        SendError::TooLarge | SendError::BodyGone | SendError::Cut => (500, "internalError"),
         SendError::NoMemory => (503, "internalError"),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 mod timer;
 mod tunnel;
 
-pub(crate) use buffer::{BUFFER_MOST, Buffer};
+pub(crate) use buffer::{BUFFER_KEPT, BUFFER_MOST, Buffer};
 pub(crate) use downstream::{Downstream, Streamed};
 pub(crate) use encode::{hop_by_hop, put_date};
 pub(crate) use exchange::{Held, Inner};

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     h1::{
-        Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner, Socket,
-        Streamed, hop_by_hop, is_websocket, parse_response, put_decimal, wants_websocket,
+        BUFFER_KEPT, Buffer, Decoder, Downstream, Exchange, Framing, HeadError, HeadLimits, Relay, Scanned, Scanner,
+        Socket, Streamed, hop_by_hop, is_websocket, parse_response, put_decimal, wants_websocket,
     },
     message::{Body, BodyError, Headers, Known, Length, Method, RequestHead, Response},
     tls::{HANDSHAKE_TIMEOUT, TlsError},
@@ -35,6 +35,8 @@ const HALF_CLOSED_MAX: Duration = Duration::from_secs(60);
 const REFUSALS_MAX: usize = 2;
 /// Interim answers (1xx) in front of one answer.
 pub(super) const INTERIM_MAX: usize = 16;
+/// Up to this many bytes, a body is waited for whole before its answer is passed on.
+const WHOLE_MAX: u64 = 8 << 10;
 /// An upstream's head may be larger than a client's: it is ours.
 pub(super) const HEAD: HeadLimits = HeadLimits { bytes_max: 32 << 10, headers_max: 200 };
 
@@ -47,7 +49,8 @@ pub struct Outgoing<'a> {
     pub host: Option<&'a str>,
     /// By when the whole answer must have come.
     pub deadline: Option<Instant>,
-    /// Most bytes of the answer's body; `None`: no limit.
+    /// Most bytes of the answer's body; `None`: no limit, and its head is passed on at once. Else the beginning of its body is waited
+    /// for, and all of one that is announced with up to 8 KiB.
     pub answer_bytes_max: Option<u64>,
 }
 
@@ -64,6 +67,9 @@ pub enum SendError {
     /// It closed, or reset, before an answer came.
     #[error("the server closed the connection without an answer")]
     NoAnswer,
+    /// The head of an answer has come, and not the beginning of its body, or not all of a small one.
+    #[error("the server closed the connection behind the head of its answer")]
+    Cut,
     #[error("the server's answer is malformed: {0}")]
     BadAnswer(#[from] HeadError),
     #[error("the deadline has passed")]
@@ -149,7 +155,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, websocket, spare };
         let got = answer.head(&mut inner.down, &mut socket, &mut upload, &mut rx).await;
         match got {
-            Ok((head, headers)) => {
+            Ok((mut head, headers)) => {
                 if let (Some(limit), Some(length)) = (out.answer_bytes_max, head.length)
                     && length > limit
                     && !head.decoder.is_done()
@@ -157,6 +163,9 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                     return Err(SendError::TooLarge);
                 }
                 let tunnel = head.status == 101;
+                if out.answer_bytes_max.is_some() && !tunnel && !head.decoder.is_done() {
+                    answer.body(&mut inner.down, &mut socket, &mut upload, &mut rx, &mut head.decoder).await?;
+                }
                 let call = Call {
                     socket,
                     paid,
@@ -400,6 +409,55 @@ impl Waiting<'_> {
         upload: &mut Upload,
         rx: &mut Buffer,
     ) -> Result<(crate::h1::ResponseHead, Headers), SendError> {
+        self.until(down, socket, upload, rx, Self::poll_answer).await
+    }
+
+    /// Goes on until the beginning of the body is there, or all of a small one; where there is no memory for it, it goes on its way
+    /// as it comes.
+    async fn body(
+        &mut self,
+        down: &mut Downstream,
+        socket: &mut Socket,
+        upload: &mut Upload,
+        rx: &mut Buffer,
+        decoder: &mut Decoder,
+    ) -> Result<(), SendError> {
+        let wanted = match decoder {
+            Decoder::Length(bytes) if *bytes <= WHOLE_MAX => *bytes,
+            _ => 1,
+        };
+        if rx.bytes.len() as u64 >= wanted {
+            return Ok(());
+        }
+        self.until(down, socket, upload, rx, |_, cx, down, socket, rx| {
+            loop {
+                let missing = wanted.saturating_sub(rx.bytes.len() as u64);
+                if missing == 0 || !rx.room_for(missing, BUFFER_KEPT, down.lease.as_mut()) {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Ok(0) | Err(_) = ready!(rx.poll_read(cx, socket)) {
+                    return Poll::Ready(decoder.closed().map_err(|_| SendError::Cut));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Goes on with both ways until `poll` is ready, the client is gone or it takes too long.
+    async fn until<T>(
+        &mut self,
+        down: &mut Downstream,
+        socket: &mut Socket,
+        upload: &mut Upload,
+        rx: &mut Buffer,
+        mut poll: impl FnMut(
+            &mut Self,
+            &mut Context<'_>,
+            &mut Downstream,
+            &mut Socket,
+            &mut Buffer,
+        ) -> Poll<Result<T, SendError>>,
+    ) -> Result<T, SendError> {
         let mut half_closed: Option<Instant> = None;
         poll_fn(|cx| {
             if !upload.is_done() {
@@ -412,7 +470,7 @@ impl Waiting<'_> {
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
-            if let Poll::Ready(done) = self.poll_answer(cx, down, socket, rx) {
+            if let Poll::Ready(done) = poll(self, cx, down, socket, rx) {
                 return Poll::Ready(done);
             }
             if upload.is_done() && down.poll_gone(cx).is_ready() {

@@ -179,7 +179,11 @@ fn upstreams_that_fail_are_told_from_each_other() {
         Some("/switch") => ("HTTP/1.1 101 Switching Protocols\r\n\r\n".into(), Then::Close),
         Some("/head") => (format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(40_000)), Then::Close),
         Some("/large") => ("HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n".into(), Then::Close),
-        Some("/cut") => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".into(), Then::Close),
+        Some("/none") => ("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".into(), Then::Close),
+        Some("/no-chunk") => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into(), Then::Close),
+        Some("/part") => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".into(), Then::Close),
+        Some("/empty") => ("HTTP/1.1 200 OK\r\n\r\n".into(), Then::Close),
+        Some("/cut") => ("HTTP/1.1 200 OK\r\nContent-Length: 8193\r\n\r\nonly this".into(), Then::Close),
         Some("/chunk-cut") => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".into(), Then::Close),
         _ => (String::new(), Then::Close),
     });
@@ -189,11 +193,17 @@ fn upstreams_that_fail_are_told_from_each_other() {
     {
         assert_eq!(gateway.status(path), expected, "{path}");
     }
+    for (path, expected) in [("/none", 500), ("/no-chunk", 500), ("/part", 500), ("/empty", 200)] {
+        assert_eq!(gateway.status(path), expected, "{path}");
+    }
     // The status is gone already: only a cut connection tells the truth.
     let cut = gateway.ask("GET /cut HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert!(cut.contains("Content-Length: 100") && body(&cut) == "only this", "{cut}");
+    assert!(cut.contains("Content-Length: 8193") && body(&cut) == "only this", "{cut}");
     let cut = gateway.ask("GET /chunk-cut HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(body(&cut), "3\r\nabc\r\n", "without a last chunk");
+    let unlimited = Gateway::with_proxy(address, json!({"serverMaxBodySize": -1}));
+    let cut = unlimited.ask("GET /part HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(cut.contains("Content-Length: 100") && body(&cut) == "only this", "passed on as it comes: {cut}");
 }
 
 #[test]
