@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tidegate_base::Holder;
 use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, decode};
+use tidegate_telemetry::Counters;
 
 use super::{
     compile::{Compiled, Parts},
@@ -20,6 +21,7 @@ use super::{
     spec::{HttpServerSpec, PipelineSpec},
     stats::ServerStats,
     status::View,
+    trace::Start,
 };
 use crate::{
     listener::Listener,
@@ -151,22 +153,26 @@ impl Inner {
     /// first is opened, so that ports can change hands.
     pub(super) fn update_servers(&self, state: &mut State, built: Built) {
         for name in built.gone {
-            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
+            let Some(Running { listener, compiled, .. }) = state.servers.remove(&name) else { continue };
+            if let Ok(listener) = listener {
                 listener.close();
             }
+            compiled.stop();
         }
         let mut opening = Vec::new();
         let State { servers, pipelines, globals, .. } = state;
         let parts = Parts { pipelines, globals, log: self.log.get() };
         for (name, mut compiled) in built.servers {
             let Some(running) = servers.get_mut(&name) else {
-                let counted = ServerStats::default();
+                let (counted, spans) = (ServerStats::default(), Arc::default());
+                compiled.start(&name, &self.start(&spans));
                 let routes = compiled.join(&parts, &counted);
                 let permits = Permits::new(routes.settings.connections_max);
                 let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
                 let (stats, h2c) = (Mutex::default(), self.h2c);
-                let server = Arc::new(Server { name: name.clone(), budget, routes, permits, stats, counted, h2c });
+                let server =
+                    Arc::new(Server { name: name.clone(), budget, routes, permits, stats, counted, spans, h2c });
                 let listener = Err("is not open yet".to_owned());
                 servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);
@@ -175,6 +181,7 @@ impl Inner {
             // A port that was chosen for it stays.
             let moves = compiled.moves_from(&running.compiled);
             compiled.adopt(&running.compiled);
+            compiled.start(&name, &self.start(&running.server.spans));
             running.compiled = compiled;
             if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
                 listener.close();
@@ -192,6 +199,10 @@ impl Inner {
                 self.open(running);
             }
         }
+    }
+
+    fn start<'a>(&'a self, counters: &'a Arc<Counters>) -> Start<'a> {
+        Start { io: &self.handle, counters, exporting: &self.exporting }
     }
 
     fn open(&self, running: &mut Running) {
