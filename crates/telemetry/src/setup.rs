@@ -84,11 +84,12 @@ impl Setup {
             service: spec.service_name.clone(),
             attributes: attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         });
-        let open = Arc::new(AtomicUsize::new(0));
+        let (name, open): (Arc<str>, _) = (name.into(), Arc::new(AtomicUsize::new(0)));
         let mut queues = Vec::new();
         for (number, (kind, exporter)) in self.exporters.into_iter().enumerate() {
             let queue = Arc::new(Queue::new(limits, Arc::clone(counters), kind));
             let job = Job {
+                names: (Arc::clone(&name), KINDS[kind]),
                 exporter,
                 queue: Arc::clone(&queue),
                 resource: Arc::clone(&resource),
@@ -99,14 +100,14 @@ impl Setup {
                 present: present.enter(),
             };
             if let Err(error) = io.spawn(number % io.count().max(1), move || export::run(job)) {
-                tracing::warn!(server = name, exporter = KINDS[kind], %error, "an exporter of spans is not started");
+                tracing::warn!(server = %name, exporter = KINDS[kind], %error, "an exporter of spans is not started");
                 queue.end();
             }
             queues.push(queue);
         }
         let old = spec.zipkin.as_ref().filter(|_| spec.exporter.is_none());
         Tracer(Arc::new(Shared {
-            name: name.into(),
+            name,
             format: if old.is_some() { HeaderFormat::B3 } else { spec.header_format },
             sampler: Sampler::new(old.map_or(spec.sample_rate, |old| old.sample_rate)),
             limits: spec.span_limits,

@@ -14,6 +14,8 @@ use tidegate_pipeline::{Deps, METADATA, Report, TraceSpan, decode};
 
 use crate::{
     Counters, Counts, Incoming, RequestSpan, Setup, Spec, Tracer,
+    context::SpanContext,
+    ids::{SpanId, TraceId},
     queue::{Queue, QueueLimits},
     span::{Finished, Kind, Recording, Span, Value},
 };
@@ -92,35 +94,26 @@ impl Drop for Site {
     }
 }
 
-fn recorded(json: &Json, attributes: Vec<(&'static str, Value)>) -> Span {
-    let limits = spec(json).span_limits;
-    let site = Site::new(&json!({"serviceName": "s", "exporter": {"zipkin": {"endpoint": "http://127.0.0.1:1"}}}));
-    let context = site.begin(&[]);
-    let parent = context.call("x".into(), &Endpoint::parse("http://a").unwrap(), 0, &mut RequestHead::default());
-    drop((parent, context));
-    let context = crate::context::SpanContext {
-        trace: crate::ids::TraceId::random(),
-        span: crate::ids::SpanId::random(),
-        sampled: true,
-        debug: false,
-        state: None,
-    };
-    let span = Span::new(context, "s".into(), Kind::Server, Duration::ZERO);
-    let finished = Recording::begin(span, attributes, limits, &site.budget).unwrap().finish(Duration::ZERO).unwrap();
-    let Finished { span, .. } = finished;
-    span
+fn context() -> SpanContext {
+    let (trace, span) = (TraceId::random(), SpanId::random());
+    SpanContext { trace, span, sampled: true, debug: false, state: None }
 }
 
-fn with_limits(limits: &Json) -> Json {
-    json!({"serviceName": "s", "spanLimits": limits, "exporter": {"zipkin": {"endpoint": "http://a"}}})
+/// The attributes that are kept of these, and how many are not.
+fn recorded(limits: &Json, attributes: Vec<(&'static str, Value)>) -> (Vec<(&'static str, Value)>, u32) {
+    let (limits, budget) = (serde_json::from_value(limits.clone()).unwrap(), budget());
+    let span = Span::new(context(), "s".into(), Kind::Server, Duration::ZERO);
+    let finished = Recording::begin(span, attributes, limits, &budget).unwrap().finish(Duration::ZERO).unwrap();
+    assert_eq!(budget.used(Holder::Gateway), finished.bytes);
+    let Finished { span, .. } = finished;
+    (span.attributes, span.attributes_dropped)
 }
 
 #[test]
 fn spans_keep_their_limits() {
     let values = || vec![("a", Value::Text("äöüß".into())), ("b", Value::Known("known")), ("c", Value::Number(12345))];
     let check = |limits: Json, expected: &[(&'static str, Value)], dropped| {
-        let span = recorded(&with_limits(&limits), values());
-        assert_eq!((&span.attributes[..], span.attributes_dropped), (expected, dropped), "{limits}");
+        assert_eq!(recorded(&limits, values()), (expected.to_vec(), dropped), "{limits}");
     };
     check(json!({}), &values(), 0);
     let text = |text: &str| Value::Text(text.into());
@@ -133,19 +126,12 @@ fn spans_keep_their_limits() {
     check(json!({"attributeCountLimit": 1}), &values()[..1], 2);
     check(json!({"attributeCountLimit": 0}), &[], 3);
     check(json!({"attributeCountLimit": -1}), &values(), 0);
-    let long = recorded(&with_limits(&json!({})), vec![("a", Value::Text("ü".repeat(5000).into()))]);
-    assert_eq!(long.attributes, [("a", Value::Text("ü".repeat(2048).into()))], "4 KiB without a limit of the spec's");
+    let long = recorded(&json!({}), vec![("a", Value::Text("ü".repeat(5000).into()))]);
+    assert_eq!(long.0, [("a", Value::Text("ü".repeat(2048).into()))], "4 KiB without a limit of the spec's");
 }
 
 fn finished(budget: &Budget) -> Arc<Finished> {
-    let context = crate::context::SpanContext {
-        trace: crate::ids::TraceId::random(),
-        span: crate::ids::SpanId::random(),
-        sampled: true,
-        debug: false,
-        state: None,
-    };
-    let span = Span::new(context, "s".into(), Kind::Server, Duration::ZERO);
+    let span = Span::new(context(), "s".into(), Kind::Server, Duration::ZERO);
     let limits = crate::SpanLimits::default();
     Arc::new(Recording::begin(span, Vec::new(), limits, budget).unwrap().finish(Duration::ZERO).unwrap())
 }

@@ -67,13 +67,13 @@ impl Tracer {
         let shared = &self.0;
         let told = extract(shared.format, &incoming.head.headers);
         let trace = told.parent.map_or_else(TraceId::random, |(trace, _)| trace);
-        // Without an exporter nothing is recorded, and who comes next is told so.
         let sampled = shared.sampler.takes(trace, &told);
         let Extracted { parent, debug, state, .. } = told;
         let context = SpanContext { trace, span: SpanId::random(), sampled, debug, state };
         let (start, wall) = (clock::now(), clock::wall());
         let mut inner = Open { span: None, outer: None };
-        if sampled && !shared.queues.is_empty() {
+        let counted = sampled && !shared.queues.is_empty();
+        if counted {
             let parent = parent.map(|(_, span)| span);
             let outer = cloudflare(&incoming.head.headers).map(|(ray, since)| {
                 let mut span = Span::new(context.child(), CLOUDFLARE.into(), Kind::Internal, since.min(wall));
@@ -90,7 +90,6 @@ impl Tracer {
             inner.outer = outer.and_then(|(span, attributes)| shared.record(span, attributes));
             shared.open.fetch_add(1, Ordering::AcqRel);
         }
-        let counted = sampled && !shared.queues.is_empty();
         Rc::new(RequestSpan { tracer: self.clone(), context, start, wall, counted, open: RefCell::new(inner) })
     }
 

@@ -93,6 +93,8 @@ pub(crate) struct Means {
 
 /// What a task is started with.
 pub(crate) struct Job {
+    /// Names of the server and of the kind of exporter, for the log.
+    pub(crate) names: (Arc<str>, &'static str),
     pub(crate) exporter: Exporter,
     pub(crate) queue: Arc<Queue>,
     pub(crate) resource: Arc<Resource>,
@@ -125,12 +127,12 @@ impl Drop for Ending {
 
 /// Exports until the queue has closed and is empty, or the time for that is over.
 pub(crate) async fn run(job: Job) {
-    let Job { exporter, queue, resource, budget, tls, timeout, open, present } = job;
+    let Job { names, exporter, queue, resource, budget, tls, timeout, open, present } = job;
     let ending = Ending(Arc::clone(&queue));
     let limits = PoolLimits { per_endpoint_max: 1, total_max: 1, idle: IDLE };
     let pools = Pools::new(1, limits, budget.clone(), Holder::Gateway, tls);
     let means = Means { budget, resource, pools };
-    let (mut log, mut idle) = (Log::default(), None);
+    let (mut log, mut idle) = (Log { names, last: None, spans: 0 }, None);
     loop {
         let closes_at = queue.closes_at();
         let until = closes_at.or(idle);
@@ -177,8 +179,8 @@ async fn export(exporter: &Exporter, means: &Means, queue: &Queue, batch: &Batch
 }
 
 /// At most a line in ten seconds.
-#[derive(Default)]
 struct Log {
+    names: (Arc<str>, &'static str),
     last: Option<Instant>,
     spans: usize,
 }
@@ -188,8 +190,9 @@ impl Log {
         self.spans += spans;
         let now = clock::now();
         if self.last.is_none_or(|last| now.saturating_duration_since(last) >= QUIET) {
-            tracing::warn!(spans = self.spans, %error, "spans are not exported");
-            *self = Self { last: Some(now), spans: 0 };
+            let (server, exporter) = &self.names;
+            tracing::warn!(%server, exporter, spans = self.spans, %error, "spans are not exported");
+            (self.last, self.spans) = (Some(now), 0);
         }
     }
 }

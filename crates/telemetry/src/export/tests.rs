@@ -61,7 +61,7 @@ fn collector(answer: &'static [u8]) -> (SocketAddr, Receiver<(String, Vec<u8>)>)
 const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 
 fn tracing(exporter: &Json) -> Json {
-    let limits = json!({"batchTimeout": 1, "exportTimeout": 10000});
+    let limits = json!({"batchTimeout": 3_600_000, "exportTimeout": 10000});
     json!({"serviceName": "shop", "attributes": {"stage": "test"}, "batchLimits": limits, "exporter": exporter})
 }
 
@@ -451,7 +451,7 @@ fn what_goes_wrong_is_counted_and_over_in_time() {
     sent(&asked);
     assert_eq!(site.counts(), Counts { failed: 2, ..Counts::default() });
     // Or because its server is gone: then what waits is dropped.
-    spec["batchLimits"] = json!({"batchTimeout": 1, "exportTimeout": 3_600_000, "maxExportBatchSize": 2});
+    spec["batchLimits"] = json!({"batchTimeout": 3_600_000, "exportTimeout": 3_600_000, "maxExportBatchSize": 2});
     let mut site = Site::new(&spec);
     site.serve(&[], 200);
     sent(&asked);

@@ -226,7 +226,7 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
         assert_eq!(fields, expected, "{spec}");
     };
     check(
-        json!({"port": 80, "ipFilter": {"allowIPs": ["x"]}, "tracing": {}, "rules": [
+        json!({"port": 80, "ipFilter": {"allowIPs": ["x"]}, "http3": true, "rules": [
             {"hostRegexp": "(", "ipFilter": {"blockIPs": ["1.2.3.4/40"]}, "paths": [
                 {"pathRegexp": "[", "backend": "p", "headers": [{"key": "k", "regexp": "**"}], "queries": [{"key": "k"}]},
                 {"rewriteTarget": "/x", "backendPool": {}, "methods": ["GET", "GET"]},
@@ -234,7 +234,7 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
             {"hosts": [{"value": ")", "isRegexp": true}]},
         ]}),
         &[
-            "tracing",
+            "http3",
             "rules[0].hostRegexp",
             "rules[0].ipFilter.blockIPs[0]",
             "rules[0].paths[0].headers[0].regexp",
@@ -286,9 +286,10 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
 #[test]
 fn the_examples_of_the_manual_are_accepted() {
     let gateway = Gateway::new();
-    let page = include_str!("../../../../../docs/http-server.md");
-    let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(examples.len() > 3);
+    let pages = [include_str!("../../../../../docs/http-server.md"), include_str!("../../../../../docs/tracing.md")];
+    let blocks = pages.into_iter().flat_map(|page| page.split("```yaml\n").skip(1));
+    let examples: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() > 7);
     for example in examples {
         let spec: Value =
             serde_yaml_ng::from_str(&fill(example)).unwrap_or_else(|error| panic!("{error} in {example}"));
