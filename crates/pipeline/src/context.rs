@@ -8,7 +8,7 @@ use tidegate_http::{
     message::{Headers, RequestHead, Response},
 };
 
-use crate::{Locals, namespaces::Namespaces, tags::Tags};
+use crate::{Locals, TraceSpan, namespaces::Namespaces, tags::Tags};
 
 /// One request on its way through a pipeline. Stays on its thread.
 ///
@@ -24,11 +24,27 @@ pub struct Context {
     data: BTreeMap<Box<str>, Arc<Value>>,
     tags: Option<Box<Tags>>,
     sends: usize,
+    traced: Option<Traced>,
+}
+
+/// The request's trace, and the filter that runs.
+struct Traced {
+    span: Rc<dyn TraceSpan>,
+    filter: Arc<str>,
 }
 
 impl Context {
     pub fn new(exchange: Exchange, local: Rc<Locals>) -> Self {
-        Self { exchange, response: None, local, namespaces: None, data: BTreeMap::new(), tags: None, sends: 1 }
+        Self {
+            exchange,
+            response: None,
+            local,
+            namespaces: None,
+            data: BTreeMap::new(),
+            tags: None,
+            sends: 1,
+            traced: None,
+        }
     }
 
     /// The active namespace's request. Namespaces share that of the client: a change is seen by all.
@@ -112,6 +128,22 @@ impl Context {
 
     pub const fn set_sends(&mut self, sends: usize) {
         self.sends = sends;
+    }
+
+    /// Has calls to servers traced below `span`.
+    pub fn set_span(&mut self, span: Rc<dyn TraceSpan>) {
+        self.traced = Some(Traced { span, filter: "".into() });
+    }
+
+    /// The span that calls are traced below, and the name of the filter that runs; `None` where the request is not traced.
+    pub fn span(&self) -> Option<(Rc<dyn TraceSpan>, &str)> {
+        self.traced.as_ref().map(|traced| (Rc::clone(&traced.span), &*traced.filter))
+    }
+
+    pub(crate) fn begin_filter(&mut self, name: &Arc<str>) {
+        if let Some(traced) = &mut self.traced {
+            traced.filter = Arc::clone(name);
+        }
     }
 
     /// Has filters and their times written down, for the access log.

@@ -19,6 +19,7 @@ mod resolver;
 mod spec;
 pub mod stats;
 mod tags;
+mod trace;
 
 pub use context::Context;
 pub use custom::{CUSTOM_DATA_PREFIX, CustomData, CustomDataError, Extent, Follower, Following};
@@ -29,3 +30,4 @@ pub use namespaces::DEFAULT;
 pub use pipeline::{Parts, Pipeline};
 pub use resolver::Resolver;
 pub use spec::{GoDuration, METADATA, Problem, Problems, Report, decode, field, is_url_name, schema_of, stored_form};
+pub use trace::{CallSpan, TraceSpan};

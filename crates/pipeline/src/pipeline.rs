@@ -33,7 +33,7 @@ pub struct Parts<'a> {
 
 /// A filter under its name.
 struct Named {
-    name: Box<str>,
+    name: Arc<str>,
     filter: Box<dyn AnyFilter>,
 }
 
@@ -134,6 +134,7 @@ impl Pipeline {
                 cx.reject(500);
                 return false;
             }
+            cx.begin_filter(&named.name);
             let since = cx.records_tags().then(clock::now);
             let outcome = match named.filter.handle(cx) {
                 Step::Done(outcome) => outcome,

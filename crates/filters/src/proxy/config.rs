@@ -109,6 +109,9 @@ struct PoolConfig {
     /// Discovery of servers. Not supported yet.
     #[serde(default)]
     server_tags: Option<Vec<String>>,
+    /// What spans of its calls are called where the server is traced; empty: `proxy#FILTER#POOL`.
+    #[serde(default)]
+    span_name: String,
     /// Keeps answers in memory, at most 4 MiB of them.
     #[serde(default)]
     memory_cache: Option<CacheConfig>,
@@ -186,7 +189,11 @@ impl Config {
         site.problems.require(mains == 1, "pools", "must have one main pool, which is one without a filter");
         let (mut main, mut candidates) = (None, Vec::new());
         for (index, pool) in self.pools.into_iter().enumerate() {
-            match pool.build(&format!("pools[{index}]"), &mut site) {
+            let name = match &pool.filter {
+                None => "main".to_owned(),
+                Some(_) => format!("candidate#{}", candidates.len()),
+            };
+            match pool.build(&format!("pools[{index}]"), name, &mut site) {
                 Some(pool) if pool.filter.is_none() => main = Some(pool),
                 pool => candidates.extend(pool),
             }
@@ -201,7 +208,7 @@ impl Config {
             }
             let cached = pool.memory_cache.is_some();
             problems.require(!cached, "mirrorPool.memoryCache", "a mirror pool has no cache");
-            pool.build("mirrorPool", &mut site)
+            pool.build("mirrorPool", "mirror".to_owned(), &mut site)
         });
         let (servers, tls) = (site.servers, site.tls);
         match (site.problems.into_result(), main) {
@@ -276,7 +283,7 @@ impl PoolConfig {
         Some(Guard::new(Breaker::new(settings.clone(), clock::now()), lease))
     }
 
-    fn build(mut self, at: &str, site: &mut Site<'_>) -> Option<Pool> {
+    fn build(mut self, at: &str, name: String, site: &mut Site<'_>) -> Option<Pool> {
         let before = site.problems.iter().count();
         self.check(at, &mut site.problems);
         let targets = self.targets(at, site);
@@ -311,6 +318,8 @@ impl PoolConfig {
         let first = site.servers;
         site.servers += targets.len();
         Some(Pool {
+            name,
+            span_name: (!self.span_name.is_empty()).then(|| self.span_name.as_str().into()),
             first,
             policy,
             turn: AtomicUsize::new(0),

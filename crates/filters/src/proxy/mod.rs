@@ -154,8 +154,8 @@ pools:
 
     fn pools(&self) -> Vec<PoolTraffic> {
         let pools = std::iter::once(&self.main).chain(&self.candidates);
-        let told = pools.zip(&self.counted).enumerate().map(|(number, (pool, counted))| PoolTraffic {
-            name: if number == 0 { "main".to_owned() } else { format!("candidate#{}", number - 1) },
+        let told = pools.zip(&self.counted).map(|(pool, counted)| PoolTraffic {
+            name: pool.name.clone(),
             balance: pool.policy.name(),
             filter: pool.filter.as_ref().map_or("", |filter| filter.policy()),
             traffic: Arc::clone(&counted.traffic),
@@ -168,7 +168,7 @@ impl Proxy {
     async fn forward(&self, cx: &mut Context) -> Outcome {
         let kept = self.kept(cx);
         let call = Call { pool: 0, start: clock::now() };
-        let ended = self.main.send(&kept.pools, self.main.next(), cx.exchange()).await;
+        let ended = self.main.send(&kept.pools, self.main.next(), 0, cx).await;
         self.finish(cx, &kept, &call, &self.main, ended)
     }
 
@@ -237,8 +237,8 @@ impl Proxy {
         let mut failed = 0;
         loop {
             let ended = match pool.pick(cx.request(), cx.peer(), &self.random) {
-                Some(number) if self.redirects > 0 => self.follow(pools, pool, number, cx).await,
-                Some(number) => pool.send(pools, number, cx.exchange()).await,
+                Some(number) if self.redirects > 0 => self.follow(pools, pool, number, failed, cx).await,
+                Some(number) => pool.send(pools, number, failed, cx).await,
                 None => Ended::Nothing(503, "internalError"),
             };
             if !ended.failed() || ended.by_client() {
@@ -254,8 +254,8 @@ impl Proxy {
 
     /// Sends the request, and again wherever the answers lead, as long as these are servers of the pool. The request is then what it
     /// was before.
-    async fn follow(&self, pools: &Rc<Pools>, pool: &Pool, number: usize, cx: &mut Context) -> Ended {
-        let mut ended = pool.send(pools, number, cx.exchange()).await;
+    async fn follow(&self, pools: &Rc<Pools>, pool: &Pool, number: usize, resend: u32, cx: &mut Context) -> Ended {
+        let mut ended = pool.send(pools, number, resend, cx).await;
         let mut before = None;
         for _ in 0..self.redirects {
             let Ended::Answer { answer, number, .. } = &ended else { break };
@@ -277,7 +277,7 @@ impl Proxy {
                     break;
                 }
             }
-            ended = pool.send(pools, next.number, exchange).await;
+            ended = pool.send(pools, next.number, resend, cx).await;
         }
         if let Some((head, body)) = before {
             *cx.request_mut() = head;

@@ -12,11 +12,13 @@ use std::{
 
 use tidegate_base::{Lease, clock};
 use tidegate_http::{
-    h1::Exchange,
     message::{RequestHead, Response},
     upstream::{Endpoint, Outgoing, Pools, SendError, send},
 };
-use tidegate_pipeline::resilience::{Breaker, Phase, Retry, Ticket};
+use tidegate_pipeline::{
+    CallSpan, Context,
+    resilience::{Breaker, Phase, Retry, Ticket},
+};
 
 use super::{
     balance::{self, Policy},
@@ -28,6 +30,10 @@ use super::{
 };
 
 pub(super) struct Pool {
+    /// `main`, `candidate#0` and so on, or `mirror`.
+    pub(super) name: String,
+    /// What spans of its calls are called.
+    pub(super) span_name: Option<Arc<str>>,
     /// Number of its first server among those of the filter.
     pub(super) first: usize,
     pub(super) targets: Vec<Target>,
@@ -95,9 +101,18 @@ impl Pool {
         bound.or_else(|| balance::pick(&self.policy, self.targets.len(), well, &self.turn, random, (head, peer)))
     }
 
-    /// Sends the request to server `number` and waits for the head of its answer.
-    pub(super) async fn send(&self, pools: &Rc<Pools>, number: usize, exchange: &mut Exchange) -> Ended {
+    /// Begins the span of a call where the request is traced. Boxed with its future, or not there: most requests are not.
+    fn trace(&self, target: &Target, resend: u32, cx: &mut Context) -> Option<Box<dyn CallSpan>> {
+        let (span, filter) = cx.span()?;
+        let usual = || format!("proxy#{filter}#{}", self.name).into();
+        let name = self.span_name.clone().unwrap_or_else(usual);
+        Some(span.call(name, &target.endpoint, resend, cx.request_mut()))
+    }
+
+    /// Sends the request to server `number` and waits for the head of its answer. `resend`: attempts before.
+    pub(super) async fn send(&self, pools: &Rc<Pools>, number: usize, resend: u32, cx: &mut Context) -> Ended {
         let Some(target) = self.targets.get(number) else { return Ended::Nothing(503, "internalError") };
+        let span = self.trace(target, resend, cx);
         let out = Outgoing {
             endpoint: &target.endpoint,
             number: self.first + number,
@@ -105,7 +120,11 @@ impl Pool {
             deadline: self.timeout.map(|timeout| clock::now() + timeout),
             answer_bytes_max: self.answer_bytes_max,
         };
-        match send(pools, &out, exchange).await {
+        let answer = send(pools, &out, cx.exchange()).await;
+        if let Some(span) = span {
+            span.end(answer.as_ref().map(|answer| answer.status).map_err(|error| reason(*error)));
+        }
+        match answer {
             Ok(answer) => {
                 let failed = match &self.failure_codes {
                     None => answer.status >= 500,
@@ -118,6 +137,25 @@ impl Pool {
                 Ended::Nothing(status, result)
             }
         }
+    }
+}
+
+/// What a span says of an attempt without an answer (`error.type`).
+const fn reason(error: SendError) -> &'static str {
+    match error {
+        SendError::NoAddress => "no_address",
+        SendError::Connect(_) => "connect",
+        SendError::Tls => "tls",
+        SendError::NoAnswer => "no_answer",
+        SendError::BadAnswer(_) => "bad_answer",
+        SendError::Timeout => "timeout",
+        SendError::ClientGone => "cancelled",
+        SendError::ClientBody(_) => "client_body",
+        SendError::Tunnel => "tunnel",
+        SendError::Unsayable(_) => "unsayable",
+        SendError::TooLarge => "too_large",
+        SendError::BodyGone => "body_gone",
+        SendError::NoMemory => "no_memory",
     }
 }
 

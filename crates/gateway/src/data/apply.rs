@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tidegate_base::{Holder, Lease};
 use tidegate_pipeline::{Deps, METADATA, Pipeline, Registry, Report, decode};
+use tidegate_telemetry::Counters;
 
 use super::{
     compile::{Compiled, Parts, With},
@@ -20,6 +21,7 @@ use super::{
     spec::{HttpServerSpec, PipelineSpec},
     stats::ServerStats,
     status::View,
+    trace::Start,
 };
 use crate::{
     acme::{AUTO_CERT_MANAGER, Settings},
@@ -152,23 +154,27 @@ impl Inner {
     /// first is opened, so that ports can change hands.
     pub(super) fn update_servers(&self, state: &mut State, built: Built) {
         for name in built.gone {
-            if let Some(Running { listener: Ok(listener), .. }) = state.servers.remove(&name) {
+            let Some(Running { listener, compiled, .. }) = state.servers.remove(&name) else { continue };
+            if let Ok(listener) = listener {
                 listener.close();
             }
+            compiled.stop();
         }
         let mut opening = Vec::new();
         let State { servers, pipelines, globals, .. } = state;
         let parts = Parts { pipelines, globals, log: self.log.get() };
         for (name, mut compiled) in built.servers {
             let Some(running) = servers.get_mut(&name) else {
-                let counted = ServerStats::default();
+                let (counted, spans) = (ServerStats::default(), Arc::default());
+                compiled.start(&name, &self.start(&spans));
                 let routes = compiled.join(&parts, &counted);
                 let permits = Permits::new(routes.settings.connections_max);
                 let routes = Arc::new(ArcSwap::new(Arc::new(routes)));
                 let budget = self.deps.budget.clone();
                 let (stats, h2c) = (Mutex::default(), self.h2c);
                 let (stored, book) = (name.clone(), Arc::clone(&self.book));
-                let server = Arc::new(Server { name: stored, budget, routes, permits, stats, counted, h2c, book });
+                let server =
+                    Arc::new(Server { name: stored, budget, routes, permits, stats, counted, spans, h2c, book });
                 let listener = Err("is not open yet".to_owned());
                 servers.insert(name.clone(), Running { server, compiled, listener });
                 opening.push(name);
@@ -177,6 +183,7 @@ impl Inner {
             // A port that was chosen for it stays.
             let moves = compiled.moves_from(&running.compiled);
             compiled.adopt(&running.compiled);
+            compiled.start(&name, &self.start(&running.server.spans));
             running.compiled = compiled;
             if moves && let Ok(listener) = std::mem::replace(&mut running.listener, Err("is moving".to_owned())) {
                 listener.close();
@@ -194,6 +201,10 @@ impl Inner {
                 self.open(running);
             }
         }
+    }
+
+    fn start<'a>(&'a self, counters: &'a Arc<Counters>) -> Start<'a> {
+        Start { io: &self.handle, counters, exporting: &self.exporting }
     }
 
     /// Makes a spec that of the one AutoCertManager. `false` when it is to be tried again.

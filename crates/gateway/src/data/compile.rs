@@ -10,6 +10,7 @@ use std::{
 use tidegate_base::Holder;
 use tidegate_http::h1::Config;
 use tidegate_pipeline::{Deps, Pipeline, Registry, Report};
+use tidegate_telemetry::Setup;
 
 use super::{
     access::{Access, Format, Writer},
@@ -22,6 +23,7 @@ use super::{
     spec::HttpServerSpec,
     stats::ServerStats,
     tls::Offer,
+    trace::{Start, Trace},
 };
 use crate::{
     acme::Lookups,
@@ -48,6 +50,7 @@ pub(crate) struct Compiled {
     format: Arc<Format>,
     regexps: usize,
     tls: Option<Offer>,
+    trace: Option<Trace>,
 }
 
 /// What a spec is compiled with.
@@ -69,6 +72,8 @@ impl Compiled {
     pub(crate) fn new(name: &str, spec: &HttpServerSpec, with: &With<'_>, report: &mut Report) -> Option<Self> {
         spec.check(report);
         let tls = Offer::new(spec, with.lookups, report);
+        let trace =
+            spec.tracing.as_ref().and_then(|spec| Setup::new(spec, "tracing", with.deps, report)).map(Trace::new);
         let of_server = body_limit(spec.client_max_body_size).unwrap_or(Some(BODY_BYTES_MAX));
         let mut paths = Paths::new(spec, of_server, report);
         let ip_filter = spec.ip_filter.as_ref().map(|spec| IpFilter::new(spec, "ipFilter", &mut report.problems));
@@ -111,12 +116,15 @@ impl Compiled {
             format,
             regexps: paths.regexps,
             tls,
+            trace,
         })
     }
 
-    /// What its regular expressions and keys take, beside what the rest of it does.
+    /// What its regular expressions, keys and exporters take, beside what the rest of it does.
     pub(crate) fn further_bytes(&self) -> u64 {
-        self.regexps as u64 * REGEXP_BYTES + self.tls.as_ref().map_or(0, Offer::bytes)
+        self.regexps as u64 * REGEXP_BYTES
+            + self.tls.as_ref().map_or(0, Offer::bytes)
+            + self.trace.as_ref().map_or(0, Trace::bytes)
     }
 
     /// Whether its listener is another than that of `before`. Certificates are for new connections alone.
@@ -124,8 +132,26 @@ impl Compiled {
         self.address != before.address || self.tls.is_some() != before.tls.is_some()
     }
 
-    /// Takes over from an earlier spec what lives on.
+    /// Starts what it needs beside the threads that serve.
+    pub(crate) fn start(&mut self, name: &str, start: &Start<'_>) {
+        if let Some(trace) = &mut self.trace {
+            trace.start(name, start);
+        }
+    }
+
+    /// Ends what it has started.
+    pub(crate) fn stop(&self) {
+        if let Some(trace) = &self.trace {
+            trace.stop();
+        }
+    }
+
+    /// Takes over from an earlier spec what lives on, and ends what does not.
     pub(crate) fn adopt(&mut self, before: &Self) {
+        let adopts = self.trace.as_mut().zip(before.trace.as_ref()).is_some_and(|(trace, before)| trace.adopt(before));
+        if !adopts {
+            before.stop();
+        }
         if let (Some(tls), Some(before)) = (&mut self.tls, &before.tls) {
             tls.adopt(before);
         }
@@ -147,6 +173,7 @@ impl Compiled {
             access: parts.log.map(access),
             counted: self.backends.iter().map(|name| counted.backend(name)).collect(),
             tls: self.tls.as_ref().map(|tls| tls.server.clone()),
+            tracer: self.trace.as_ref().and_then(Trace::tracer),
         }
     }
 

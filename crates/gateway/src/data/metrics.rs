@@ -17,6 +17,13 @@ use super::{
 /// Bytes after which a piece is passed on.
 const PIECE: usize = 16 << 10;
 
+/// What became of the spans of traced servers. The reference has nothing of the kind.
+const SPAN_FAMILIES: [(&str, &str); 3] = [
+    ("httpserver_spans_exported_total", "Spans that were sent, and taken as far as that is told."),
+    ("httpserver_spans_dropped_total", "Spans that found no room."),
+    ("httpserver_spans_failed_total", "Spans of batches that were not taken."),
+];
+
 /// Gives the text of Prometheus in pieces of some KiB.
 pub struct Metrics {
     view: Arc<View>,
@@ -37,6 +44,11 @@ pub struct Metrics {
 enum Step {
     /// Family 0 is their health, the others are [`SERVER_GAUGES`].
     Gauges {
+        family: usize,
+        server: usize,
+    },
+    /// Families [`SPAN_FAMILIES`].
+    Spans {
         family: usize,
         server: usize,
     },
@@ -79,11 +91,7 @@ impl Metrics {
         let Some(name) = self.servers.get(server) else {
             let next = family + 1;
             let more = next <= SERVER_GAUGES.len();
-            return if more {
-                Step::Gauges { family: next, server: 0 }
-            } else {
-                Step::Backends { family: 0, server: 0 }
-            };
+            return if more { Step::Gauges { family: next, server: 0 } } else { Step::Spans { family: 0, server: 0 } };
         };
         if let Some(shown) = self.view.servers.get(name) {
             if family == 0 {
@@ -100,6 +108,28 @@ impl Metrics {
             self.page.series(metric, &labels, value);
         }
         Step::Gauges { family, server: server + 1 }
+    }
+
+    fn spans(&mut self, family: usize, server: usize) -> Step {
+        let (metric, help) = SPAN_FAMILIES[family];
+        if server == 0 {
+            self.page.family(metric, "counter", help);
+        }
+        let Some(name) = self.servers.get(server) else {
+            let next = family + 1;
+            let more = next < SPAN_FAMILIES.len();
+            return if more {
+                Step::Spans { family: next, server: 0 }
+            } else {
+                Step::Backends { family: 0, server: 0 }
+            };
+        };
+        for (exporter, counts) in self.view.servers.get(name).iter().flat_map(|shown| shown.server.spans.counts()) {
+            let labels = [("httpServerName", name.as_str()), ("kind", HTTP_SERVER), ("exporter", exporter)];
+            let value = [counts.exported, counts.dropped, counts.failed][family];
+            self.page.series(metric, &labels, value as f64);
+        }
+        Step::Spans { family, server: server + 1 }
     }
 
     fn backend(&mut self, family: usize, server: usize) -> Step {
@@ -169,6 +199,7 @@ impl Iterator for Metrics {
         while self.page.text.len() < PIECE {
             self.step = match self.step {
                 Step::Gauges { family, server } => self.gauge(family, server),
+                Step::Spans { family, server } => self.spans(family, server),
                 Step::Backends { family, server } => self.backend(family, server),
                 Step::Pools { family, pipeline } => self.pool(family, pipeline),
                 Step::End => break,

@@ -28,6 +28,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod trace;
 mod variables;
 
 pub(crate) use permits::Permit;

@@ -71,6 +71,8 @@ pub(super) struct Inner {
     pub(super) view: ArcSwap<View>,
     /// Threads that serve a listener, closed ones with connections included.
     pub(super) at_work: Presence,
+    /// Exporters of spans, those of servers that are gone included.
+    pub(super) exporting: Presence,
     /// Where requests are logged.
     pub(super) log: OnceLock<Arc<Writer>>,
     /// Whether listeners speak HTTP/2 in the clear.
@@ -160,6 +162,7 @@ impl DataPlane {
             state: Mutex::default(),
             view: ArcSwap::default(),
             at_work: Presence::default(),
+            exporting: Presence::default(),
             log: OnceLock::new(),
             h2c,
             lookups: book.lookups(),
@@ -226,10 +229,13 @@ impl DataPlane {
         listeners.into_iter().for_each(Listener::close);
     }
 
-    /// Waits until the last connection of every closed listener is gone, where [`DataPlane::drain`] came before. From any
-    /// thread; cancel safe, so that a second signal can cut the wait short.
+    /// Waits until the last connection of every closed listener is gone, where [`DataPlane::drain`] came before, and then until what is left
+    /// of spans is exported, at most two seconds. From any thread; cancel safe, so that a second signal can cut the wait short.
     pub async fn finished(&self) {
         self.inner.at_work.gone().await;
+        // Nobody makes spans any more.
+        self.inner.view.load().stop_tracing();
+        self.inner.exporting.gone().await;
     }
 }
 

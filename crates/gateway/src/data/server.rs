@@ -14,6 +14,7 @@ use tidegate_pipeline::{
     Pipeline,
     stats::{PerThread, Traffic},
 };
+use tidegate_telemetry::{Counters, Tracer};
 
 use super::{
     access::Access,
@@ -62,6 +63,8 @@ pub(crate) struct Routes {
     pub(super) counted: Box<[Arc<PerThread<Traffic>>]>,
     /// What new connections are encrypted with, if they are.
     pub(crate) tls: Option<tls::Server>,
+    /// Makes spans of requests, if they are traced.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 /// Where requests of a path go, and how they change on the way.
@@ -94,6 +97,8 @@ pub(crate) struct Server {
     /// Counters of each thread.
     pub(crate) stats: Mutex<Vec<Arc<Stats>>>,
     pub(crate) counted: ServerStats,
+    /// What became of its spans.
+    pub(crate) spans: Arc<Counters>,
     /// Whether clients may begin with HTTP/2 in the clear.
     pub(crate) h2c: bool,
     /// What answers challenges of certificates.

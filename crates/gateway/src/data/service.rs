@@ -18,6 +18,7 @@ use tidegate_pipeline::{
     Context, Locals, regexp,
     stats::{Sample, Traffic},
 };
+use tidegate_telemetry::{Incoming, RequestSpan, Tracer};
 
 use super::{
     access::Entry,
@@ -133,13 +134,18 @@ impl Service for Worker {
         let held = self.held();
         let path = PathText::new(exchange.head().path());
         let mut entry = held.routes.access.as_ref().map(|access| access.begin(&exchange, &self.server.budget));
-        let (mut exchange, response, backend) = self.answer(&held.routes, exchange, entry.as_deref_mut()).await;
+        let span = held.routes.tracer.as_ref().map(|tracer| begin(tracer, &exchange));
+        let (mut exchange, response, backend) =
+            self.answer(&held.routes, exchange, entry.as_deref_mut(), span.as_ref()).await;
         if let Some(entry) = &mut entry {
             entry.answered(&response);
         }
         let status = response.status;
         // A client that went away needs no answer.
         exchange.respond(response).await.ok();
+        if let Some(span) = span {
+            span.end(status);
+        }
         let now = clock::now();
         let took = now.saturating_duration_since(start);
         if let Some(entry) = entry {
@@ -164,6 +170,7 @@ impl Worker {
         routes: &Routes,
         mut exchange: Exchange,
         entry: Option<&mut Entry<'_>>,
+        span: Option<&Rc<RequestSpan>>,
     ) -> (Exchange, Response, Option<usize>) {
         if let Some(response) = self.server.book.answer(exchange.head()) {
             return (exchange, response, None);
@@ -183,6 +190,9 @@ impl Worker {
             change.make(&mut exchange);
         }
         let mut cx = Context::new(exchange, Rc::clone(&self.locals));
+        if let Some(span) = span {
+            cx.set_span(Rc::<RequestSpan>::clone(span));
+        }
         if entry.as_ref().is_some_and(|entry| entry.wants_tags()) {
             cx.record_tags();
         }
@@ -203,6 +213,13 @@ impl Worker {
         let (exchange, response) = cx.into_parts();
         (exchange, response.unwrap_or_else(|| Response::new(503)), backend)
     }
+}
+
+/// Begins the span of a request.
+fn begin(tracer: &Tracer, exchange: &Exchange) -> Rc<RequestSpan> {
+    let (head, peer) = (exchange.head(), exchange.peer());
+    let client = real_ip(&head.headers, peer.map(|peer| peer.ip().to_canonical()));
+    tracer.begin(&Incoming { head, client, peer, secure: exchange.tls().is_some() })
 }
 
 /// The number of the path that a request takes and what changes on the way, or the status that refuses it.

@@ -84,9 +84,9 @@ pub struct HttpServerSpec {
     /// Clients that are let in; the others get a 403.
     #[serde(default)]
     pub ip_filter: Option<IpFilterSpec>,
-    /// Tracing. Not supported yet.
+    /// Traces of requests, and where their spans go.
     #[serde(default)]
-    pub tracing: Option<Value>,
+    pub tracing: Option<tidegate_telemetry::Spec>,
     /// Name of a GlobalFilter, whose pipelines run around those of the routes; one that does not exist has no effect.
     #[serde(default)]
     pub global_filter: String,
@@ -151,9 +151,7 @@ impl HttpServerSpec {
             report.warn("cacheSize", "has no effect: look-ups need no cache");
         }
         let problems = &mut report.problems;
-        for (field, given) in [("http3", self.http3), ("tracing", self.tracing.is_some())] {
-            problems.require(!given, field, NOT_YET);
-        }
+        problems.require(!self.http3, "http3", NOT_YET);
         let known = matches!(self.router_kind.as_str(), "" | ORDERED | RADIX_TREE);
         problems.require(known, "routerKind", "must be Ordered or RadixTree");
         problems.require(self.max_connections > 0, "maxConnections", "must be at least 1");

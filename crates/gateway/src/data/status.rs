@@ -34,6 +34,15 @@ impl View {
         Self { servers: shown.collect(), pipelines: Arc::clone(&state.pipelines), generated }
     }
 
+    /// Has spans that wait exported, and ends the exporters.
+    pub(super) fn stop_tracing(&self) {
+        for shown in self.servers.values() {
+            if let Some(tracer) = &shown.server.routes.load().tracer {
+                tracer.close();
+            }
+        }
+    }
+
     /// What a server or pipeline has counted, as the reference writes it into its status.
     pub(super) fn numbers(&self, name: &str) -> Map<String, Value> {
         if let Some(Shown { server, .. }) = self.servers.get(name) {

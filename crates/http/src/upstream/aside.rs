@@ -3,6 +3,7 @@
 use std::{future::poll_fn, rc::Rc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, header};
 use tidegate_base::clock;
 use tokio::{net::TcpStream, time::timeout_at};
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     h1::Socket,
-    message::{Headers, Length, Method, RequestHead},
+    message::{Headers, Known, Length, Method, RequestHead},
     tls::{HANDSHAKE_TIMEOUT, TlsError},
 };
 
@@ -25,7 +26,7 @@ use crate::{
 pub const ASIDE_BYTES: u64 = 32 << 10;
 
 /// Sends `head` and `body` and reads the answer, of whose body the first `keep` bytes are given back. A kept connection is
-/// used and kept again. Cancel safe: the connection then closes. What it holds is to be leased by
+/// used and kept again. Over HTTP/2 the trailers are among the answer's headers. Cancel safe: the connection then closes. What it holds is to be leased by
 /// the caller.
 ///
 /// # Errors
@@ -70,7 +71,12 @@ async fn exchange(
                 })
             }
             Line::Shared(shared) => {
-                let (stream, _paid) = shared.open(shared::request(head, out, length)?, length, pools.account())?;
+                let mut request = shared::request(head, out, length)?;
+                // Of a connection, but the one thing that a server of HTTP/2 is told by it: calls of gRPC need it.
+                if head.headers.get(Known::Te) == Some(b"trailers") {
+                    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+                }
+                let (stream, _paid) = shared.open(request, length, pools.account())?;
                 call(stream, body.clone(), head.method, Keep::Start(keep, limit)).await
             }
         };
@@ -151,5 +157,8 @@ async fn call(stream: Stream, body: Bytes, method: Method, keep: Keep) -> Result
     });
     let head = head.await?;
     let (body, _) = read_body(&mut socket, &mut BytesMut::new(), head.decoder, keep).await?;
+    if let Socket::Shared(stream) = &mut socket {
+        stream.add_trailers(&mut headers);
+    }
     Ok(Answer { status: head.status, headers, body })
 }

@@ -17,6 +17,7 @@ mod routes;
 mod rules;
 mod stats;
 mod tls;
+mod tracing;
 pub(crate) mod upstream;
 mod websocket;
 

@@ -226,7 +226,7 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
         assert_eq!(fields, expected, "{spec}");
     };
     check(
-        json!({"port": 80, "ipFilter": {"allowIPs": ["x"]}, "tracing": {}, "rules": [
+        json!({"port": 80, "ipFilter": {"allowIPs": ["x"]}, "http3": true, "rules": [
             {"hostRegexp": "(", "ipFilter": {"blockIPs": ["1.2.3.4/40"]}, "paths": [
                 {"pathRegexp": "[", "backend": "p", "headers": [{"key": "k", "regexp": "**"}], "queries": [{"key": "k"}]},
                 {"rewriteTarget": "/x", "backendPool": {}, "methods": ["GET", "GET"]},
@@ -234,7 +234,7 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
             {"hosts": [{"value": ")", "isRegexp": true}]},
         ]}),
         &[
-            "tracing",
+            "http3",
             "rules[0].hostRegexp",
             "rules[0].ipFilter.blockIPs[0]",
             "rules[0].paths[0].headers[0].regexp",
@@ -287,6 +287,7 @@ fn what_cannot_be_compiled_is_named_with_its_field() {
 fn the_examples_of_the_manual_are_accepted() {
     accepted(include_str!("../../../../../docs/http-server.md"));
     accepted(include_str!("../../../../../docs/auto-cert.md"));
+    accepted(include_str!("../../../../../docs/tracing.md"));
 }
 
 fn accepted(page: &str) {

@@ -14,7 +14,7 @@
 //!   32 KiB more, as much as `h2` keeps unsent of it. The connection's window is the sum of its streams': none of them holds another up.
 //! - **Heads** of answers: 32 KiB, 200 headers, 16 interim answers.
 //!
-//! Trailers are read and dropped. An answer with headers of a connection is malformed, and its stream is reset.
+//! Trailers are read, and dropped but in calls of the gateway's own. An answer with headers of a connection is malformed, and its stream is reset.
 
 mod conn;
 mod head;

@@ -32,6 +32,8 @@ pub struct Stream {
     front: Bytes,
     interim: usize,
     refused: bool,
+    /// What stood behind the body, once that was read.
+    trailers: Option<Box<http::HeaderMap>>,
     shared: Rc<Shared>,
 }
 
@@ -42,7 +44,17 @@ impl Stream {
             Length::Known(bytes) => (Some(send), Some(bytes)),
             Length::Unknown => (Some(send), None),
         };
-        Self { response, send, left, body: None, front: Bytes::new(), interim: 0, refused: false, shared }
+        Self {
+            response,
+            send,
+            left,
+            body: None,
+            front: Bytes::new(),
+            interim: 0,
+            refused: false,
+            trailers: None,
+            shared,
+        }
     }
 
     /// Whether the server has said that it did nothing for this call.
@@ -83,8 +95,9 @@ impl Stream {
                 Some(frame) => self.front = frame.map_err(io::Error::other)?,
                 None => {
                     // They would stay in `h2` as long as the stream.
-                    let trailers = body.poll_trailers(cx);
-                    tracing::trace!(?trailers, "a server has sent its last");
+                    if let Poll::Ready(Ok(Some(trailers))) = body.poll_trailers(cx) {
+                        self.trailers = Some(Box::new(trailers));
+                    }
                     return Poll::Ready(Ok(0));
                 }
             }
@@ -120,6 +133,15 @@ impl Stream {
             self.send = None;
         }
         Poll::Ready(sent)
+    }
+
+    /// Adds what stood behind the body to the answer's headers.
+    pub(crate) fn add_trailers(&mut self, headers: &mut Headers) {
+        for (name, value) in self.trailers.take().into_iter().flat_map(|trailers| *trailers) {
+            if let Some(name) = name {
+                headers.append(name.as_str(), value.as_bytes());
+            }
+        }
     }
 
     /// The request is complete: its last frame says so, or an empty one.
