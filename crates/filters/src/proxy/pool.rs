@@ -147,6 +147,7 @@ const fn reason(error: SendError) -> &'static str {
         SendError::Connect(_) => "connect",
         SendError::Tls => "tls",
         SendError::NoAnswer => "no_answer",
+        SendError::Cut => "cut",
         SendError::BadAnswer(_) => "bad_answer",
         SendError::Timeout => "timeout",
         SendError::ClientGone => "cancelled",

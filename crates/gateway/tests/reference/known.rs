@@ -130,7 +130,26 @@ pub(crate) const KNOWN: &[Known] = &[
             case.plan.end == End::Cut && case.old && !whole(ours) && whole(theirs)
         },
     },
+    Known {
+        what: What::Status,
+        race: false,
+        reason: "an answer that breaks off before its body begins, or a small one in its body, is 500 and no part of it",
+        fits: broke_off,
+    },
+    Known {
+        what: What::Persistence,
+        race: false,
+        reason: "who got a 500 for it keeps his connection",
+        fits: |case, ours, theirs| broke_off(case, ours, theirs) && ours.goes_on,
+    },
+    Known { what: What::Headers, race: true, reason: "the answer that broke off was a 500 itself", fits: broke_off },
+    Known { what: What::Body, race: true, reason: "the answer that broke off was a 500 itself", fits: broke_off },
 ];
+
+fn broke_off(case: &Case, ours: &Outcome, theirs: &Outcome) -> bool {
+    let whole = |outcome: &Outcome| outcome.answer.as_ref().is_some_and(|answer| answer.body.complete);
+    case.plan.end == End::Cut && status(ours) == Some(500) && whole(ours) && (!whole(theirs) || case.old)
+}
 
 fn all(received: &[Received], change: impl Fn(Forwarded) -> Forwarded) -> Vec<Forwarded> {
     received.iter().map(|request| change(forwarded(request))).collect()

@@ -50,7 +50,7 @@ pub struct Outgoing<'a> {
     /// By when the whole answer must have come.
     pub deadline: Option<Instant>,
     /// Most bytes of the answer's body; `None`: no limit, and its head is passed on at once. Else the beginning of its body is waited
-    /// for, and all of one that is announced with up to 8 KiB.
+    /// for, and all of one that is announced with up to 8 KiB, unless the request is still on its way.
     pub answer_bytes_max: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
         let mut answer = Waiting { out, method, scanner, interim: 0, touched: false, websocket, spare };
         let got = answer.head(&mut inner.down, &mut socket, &mut upload, &mut rx).await;
         match got {
-            Ok((mut head, headers)) => {
+            Ok((head, headers)) => {
                 if let (Some(limit), Some(length)) = (out.answer_bytes_max, head.length)
                     && length > limit
                     && !head.decoder.is_done()
@@ -163,8 +163,9 @@ pub async fn send(pools: &Rc<Pools>, out: &Outgoing<'_>, exchange: &mut Exchange
                     return Err(SendError::TooLarge);
                 }
                 let tunnel = head.status == 101;
-                if out.answer_bytes_max.is_some() && !tunnel && !head.decoder.is_done() {
-                    answer.body(&mut inner.down, &mut socket, &mut upload, &mut rx, &mut head.decoder).await?;
+                let waits = out.answer_bytes_max.is_some() && !tunnel && upload.is_done();
+                if waits && !head.decoder.is_done() {
+                    answer.body(&mut inner.down, &mut socket, &mut upload, &mut rx, head.decoder).await?;
                 }
                 let call = Call {
                     socket,
@@ -420,10 +421,10 @@ impl Waiting<'_> {
         socket: &mut Socket,
         upload: &mut Upload,
         rx: &mut Buffer,
-        decoder: &mut Decoder,
+        decoder: Decoder,
     ) -> Result<(), SendError> {
         let wanted = match decoder {
-            Decoder::Length(bytes) if *bytes <= WHOLE_MAX => *bytes,
+            Decoder::Length(bytes) if bytes <= WHOLE_MAX => bytes,
             _ => 1,
         };
         if rx.bytes.len() as u64 >= wanted {
@@ -436,7 +437,8 @@ impl Waiting<'_> {
                     return Poll::Ready(Ok(()));
                 }
                 if let Ok(0) | Err(_) = ready!(rx.poll_read(cx, socket)) {
-                    return Poll::Ready(decoder.closed().map_err(|_| SendError::Cut));
+                    // The end is met again by who passes the body on.
+                    return Poll::Ready(if decoder == Decoder::UntilClose { Ok(()) } else { Err(SendError::Cut) });
                 }
             }
         })
