@@ -47,12 +47,18 @@ impl Socket {
             // Without bytes the call would wait for some, and the thread with it.
             if ioctl_fionread(&state.fd).map_err(io::Error::from)? == 0 {
                 match recv(&state.fd, &mut [0u8], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-                    Err(Errno::AGAIN) => self.watch()?,
-                    Ok((0, _)) => state.input.set(Input::Ended),
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => state.input.set(Input::Failed(error.raw_os_error())),
+                    // They came just now, or stand behind urgent ones: then the call says that this is the end.
+                    Ok((1.., _)) => {}
+                    looked => {
+                        match looked {
+                            Err(Errno::AGAIN) => self.watch()?,
+                            Err(Errno::INTR) => {}
+                            Err(error) => state.input.set(Input::Failed(error.raw_os_error())),
+                            Ok(_) => state.input.set(Input::Ended),
+                        }
+                        continue;
+                    }
                 }
-                continue;
             }
             match splice(&state.fd, None, &pipe, None, most, SpliceFlags::NONBLOCK) {
                 Err(Errno::INTR) => {}

@@ -440,3 +440,26 @@ fn bytes_that_stand_in_a_buffer_are_read_before_others_are_drained() {
         drop(feed.await.unwrap());
     });
 }
+
+/// The kernel counts no bytes at urgent ones, and has some all the same.
+#[test]
+fn urgent_bytes_end_what_is_drained() {
+    run(|| async {
+        let (mut source, mut from) = pair().await;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        from.write_all(b"before").await.unwrap();
+        socket2::SockRef::from(&from).send_out_of_band(b"!").unwrap();
+        from.write_all(b"behind").await.unwrap();
+        let mut drained = 0;
+        loop {
+            match poll_fn(|cx| source.poll_drain(cx, &writer, 100)).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => drained += count,
+            }
+        }
+        assert!(drained <= 12, "{drained}");
+        let mut seen = [0; 100];
+        let count = rustix::io::read(&reader, &mut seen).unwrap();
+        assert!(b"beforebehind".starts_with(&seen[..count]) && count == drained);
+    });
+}
